@@ -1,0 +1,5 @@
+"""``python -m kitipde`` is ``kitipde``."""
+
+from kitipde.cli import main
+
+main()

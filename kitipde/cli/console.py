@@ -1,0 +1,97 @@
+"""What commands say and where: results on stdout, progress and remarks on stderr."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+__all__ = ["progress", "remark", "show_json", "show_table"]
+
+
+def remark(text: str) -> None:
+    """One line for the person at the terminal, on stderr."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def show_json(document: Any) -> None:
+    """A result for programs, on stdout. NaN and infinities are refused: they are not JSON."""
+    print(json.dumps(document, indent=2, allow_nan=False))
+
+
+def show_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A result for people, on stdout: the first column left, the others right."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
+    for column, name in enumerate(header):
+        table.add_column(name, justify="left" if column == 0 else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    # A pipe has no width of its own: give the table as much as it needs rather than rich's 80 columns.
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
+
+
+@contextmanager
+def progress(title: str, unit: str) -> Iterator[Callable[[int, int, str], None]]:
+    """A progress line on stderr: done, rate, time left and a note.
+
+    Yields a function of (done, total, note). On a terminal it drives a bar; in a log it prints a plain line at the
+    start, the end and each tenth between.
+    """
+    if not sys.stderr.isatty():
+        yield _LogLines(title, unit).update
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(title, total=None, rate="", note="")
+
+        def update(done: int, total: int, note: str = "") -> None:
+            speed = bar.tasks[task].speed
+            bar.update(task, completed=done, total=total, note=note, rate=f"{speed:.3g} {unit}/s" if speed else "")
+
+        yield update
+
+
+class _LogLines:
+    """Progress as lines of a log: state is when the last line was printed."""
+
+    def __init__(self, title: str, unit: str) -> None:
+        import time
+
+        self.title, self.unit = title, unit
+        self.clock, self.first, self.tenth = time.monotonic, None, -1
+
+    def update(self, done: int, total: int, note: str = "") -> None:
+        now = self.clock()
+        if self.first is None:
+            self.first = (now, done)
+        tenth = 10 * done // max(total, 1)
+        if tenth == self.tenth:
+            return
+        self.tenth = tenth
+        elapsed, made = now - self.first[0], done - self.first[1]
+        rate = made / elapsed if made and elapsed > 0 else 0.0
+        left = f", {rate:.3g} {self.unit}/s, {(total - done) / rate:.0f} s left" if rate else ""
+        remark(f"{self.title}: {done}/{total} {self.unit}{left}{'  ' + note if note else ''}")

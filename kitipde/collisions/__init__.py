@@ -1,0 +1,1 @@
+"""Kinetic (KITI) collisions of features, and the residuals built from them."""

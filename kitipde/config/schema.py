@@ -1,0 +1,129 @@
+"""Every setting of a run, its range and its default."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+
+from kitipde.config.residual import ResidualConfig
+from kitipde.config.section import Section
+
+__all__ = [
+    "DataConfig",
+    "FNOConfig",
+    "OptimizerConfig",
+    "ResidualConfig",
+    "RunConfig",
+    "ScheduleConfig",
+    "TrainingConfig",
+]
+
+
+class FNOConfig(Section):
+    """Fourier neural operator, in the original paper's terms.
+
+    Attributes:
+        modes: Fourier modes kept per axis and sign, as in the FNO paper (16 in 1-D, 12 in 2-D).
+        width: channels of the hidden layers.
+        layers: Fourier layers.
+        activation: applied once after each Fourier layer but the last, and in the projection.
+        projection_width: hidden channels of the projection.
+        grid_endpoint: whether the coordinate channel includes the right end of the domain, as in the original code.
+        initialisation: `original` draws spectral weights uniformly from [0, 1/width²), `library` as neuraloperator.
+    """
+
+    name: Literal["fno"] = "fno"
+    modes: PositiveInt = 16
+    width: PositiveInt = 64
+    layers: PositiveInt = 4
+    activation: Literal["relu", "gelu"] = "gelu"
+    projection_width: PositiveInt = 128
+    grid_endpoint: bool = False
+    initialisation: Literal["original", "library"] = "original"
+
+
+class DataConfig(Section):
+    """Which fields of which dataset are learnt from and how they are split.
+
+    The first samples of the file are for training, then come those for validation; the last are the test set.
+
+    Attributes:
+        path: the dataset file.
+        input: variable whose frames are the model's input.
+        target: variable that is predicted.
+        input_frames: frames given to the model at once (1 for a field without time).
+        output_frames: frames predicted by repeated application; the loss sums over them.
+        resolution: points per axis to train on; none for the stored grid.
+        downsample: how a coarser grid is reached: every n-th point, or truncation of the spectrum.
+        train: number of training samples; none for what validation and test leave.
+        validation: number of validation samples; none for a tenth of the file.
+        test: number of test samples; none for a tenth of the file.
+        normalize: `standard` subtracts mean and divides by the deviation of the training split, `none` does neither.
+    """
+
+    path: Path | None = None
+    input: str = "u0"
+    target: str = "u"
+    input_frames: PositiveInt = 1
+    output_frames: PositiveInt = 1
+    resolution: PositiveInt | None = None
+    downsample: Literal["stride", "spectral"] = "stride"
+    train: PositiveInt | None = None
+    validation: PositiveInt | None = None
+    test: PositiveInt | None = None
+    normalize: Literal["none", "standard"] = "none"
+
+
+class OptimizerConfig(Section):
+    """Adam or AdamW (decoupled weight decay)."""
+
+    name: Literal["adam", "adamw"] = "adam"
+    learning_rate: PositiveFloat = 1e-3
+    weight_decay: NonNegativeFloat = 1e-4
+
+
+class ScheduleConfig(Section):
+    """Learning rate against epochs.
+
+    Attributes:
+        name: `step` multiplies by `factor` every `every` epochs; `cosine` falls to zero over the run.
+        every: epochs between two steps.
+        factor: what a step multiplies by.
+    """
+
+    name: Literal["constant", "step", "cosine"] = "step"
+    every: PositiveInt = 100
+    factor: float = Field(default=0.5, gt=0.0, le=1.0)
+
+
+class TrainingConfig(Section):
+    """The training loop.
+
+    Attributes:
+        epochs: passes over the training split.
+        batch_size: samples per step.
+        seed: seed of the first replica; replica k uses seed + k for initialisation, batch order and collisions.
+        seeds: how many replicas are trained.
+        validate_every: epochs between two validations.
+        checkpoint_every: epochs between two checkpoints.
+        device: `auto` takes a GPU when there is one.
+    """
+
+    epochs: PositiveInt = 1000
+    batch_size: PositiveInt = 20
+    seed: NonNegativeInt = 0
+    seeds: PositiveInt = 1
+    validate_every: PositiveInt = 1
+    checkpoint_every: PositiveInt = 1
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+
+class RunConfig(Section):
+    """Everything a training run depends on; saved with the run."""
+
+    model: FNOConfig = FNOConfig()
+    residual: ResidualConfig = ResidualConfig()
+    data: DataConfig = DataConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    training: TrainingConfig = TrainingConfig()

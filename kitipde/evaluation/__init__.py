@@ -1,0 +1,1 @@
+"""Errors, resolution generalisation and statistics over seeds."""
