@@ -1,1 +1,47 @@
-"""Neural operators."""
+"""Neural operators, made from a run's settings."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from kitipde.config import RunConfig
+from kitipde.models.fno import FNO
+from kitipde.models.rollout import rollout
+
+__all__ = ["FNO", "Normalised", "build_model", "parameter_count", "rollout"]
+
+
+class Normalised(nn.Module):
+    """An operator between fields of unit deviation, used in physical units: û ↦ σ_out · N((a - μ_in)/σ_in) + μ_out.
+
+    The four numbers are buffers: they are saved with the weights, so that nobody can apply a model with the statistics
+    of other data. Without normalisation they are 0 and 1.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self.register_buffer("input_mean", torch.zeros(()))
+        self.register_buffer("input_std", torch.ones(()))
+        self.register_buffer("output_mean", torch.zeros(()))
+        self.register_buffer("output_std", torch.ones(()))
+
+    def fit(self, inputs: Tensor, targets: Tensor) -> None:
+        """Take mean and deviation of the training split."""
+        for name, field in (("input", inputs), ("output", targets)):
+            getattr(self, f"{name}_mean").copy_(field.mean())
+            getattr(self, f"{name}_std").copy_(field.std().clamp_min(torch.finfo(field.dtype).tiny))
+
+    def forward(self, a: Float[Tensor, "batch frames *grid"]) -> Float[Tensor, "batch channels *grid"]:
+        """Physical units in and out."""
+        return self.network((a - self.input_mean) / self.input_std) * self.output_std + self.output_mean
+
+
+def build_model(config: RunConfig, dimension: int) -> Normalised:
+    """The model that a run's settings describe, freshly initialised from torch's default generator."""
+    return Normalised(FNO(config.model, config.residual, dimension, config.data.input_frames, out_channels=1))
+
+
+def parameter_count(model: nn.Module) -> int:
+    """Trainable real numbers in a model."""
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)

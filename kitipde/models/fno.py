@@ -1,0 +1,83 @@
+"""Fourier neural operator with a choice of residual in each Fourier layer.
+
+    h_0 = P(a(x), x)
+    h_{l+1} = σ( R( W_l h_l + b_l,  K_l h_l ) )        l = 0 … L-1, no σ after the last
+    u = Q(h_L)
+
+P lifts the input and the coordinates to `width` channels, W_l acts on each point, K_l is a spectral convolution, Q is a
+two-layer network on each point. R(x, v) is the residual: x + v in the vanilla model; with KITI the outputs of the
+linear map are the positions x of particles and those of the convolution their velocities v.
+
+References:
+    Li et al., Fourier Neural Operator for Parametric Partial Differential Equations, 2021.
+    KITINet, appendix E.1.
+"""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from kitipde.collisions.residual import make_residual
+from kitipde.config import FNOConfig, ResidualConfig
+from kitipde.models.spectral import SpectralConv
+
+__all__ = ["FNO"]
+
+_ACTIVATIONS = {"relu": F.relu, "gelu": F.gelu}
+
+
+class FNO(nn.Module):
+    """Fourier neural operator on periodic grids of any size, 1-D or 2-D.
+
+    Lifting, skip and projection are neuraloperator's layers; with copied weights the vanilla model equals its `FNO`.
+
+    Args:
+        config: modes, width, layers, activation.
+        residual: how each layer joins skip and convolution.
+        dimension: number of spatial axes.
+        in_channels: frames of the input.
+        out_channels: frames of the output.
+    """
+
+    def __init__(
+        self, config: FNOConfig, residual: ResidualConfig, dimension: int, in_channels: int, out_channels: int
+    ) -> None:
+        # Importing neuraloperator takes a second and brings its tracking tools along: only who builds a model pays.
+        from neuralop.layers.channel_mlp import ChannelMLP
+        from neuralop.layers.skip_connections import skip_connection
+
+        super().__init__()
+        width, layers = config.width, range(config.layers)
+        self.grid_endpoint = config.grid_endpoint
+        self.activation = _ACTIVATIONS[config.activation]
+        self.lifting = ChannelMLP(in_channels + dimension, width, n_layers=1)
+        self.skips = nn.ModuleList(skip_connection(width, width, bias=True, skip_type="linear") for _ in layers)
+        self.convolutions = nn.ModuleList(
+            SpectralConv(width, width, config.modes, dimension, config.initialisation) for _ in layers
+        )
+        self.residuals = nn.ModuleList(make_residual(residual, layer, config.layers) for layer in layers)
+        self.projection = ChannelMLP(
+            width, out_channels, hidden_channels=config.projection_width, non_linearity=self.activation
+        )
+
+    def forward(self, a: Float[Tensor, "batch in_channels *grid"]) -> Float[Tensor, "batch out_channels *grid"]:
+        """The operator applied to the input frames a."""
+        coordinates = grid_coordinates(a, self.grid_endpoint).expand(len(a), *([-1] * (a.ndim - 1)))
+        h = self.lifting(torch.cat([a, coordinates], dim=1))
+        for layer, (skip, convolution, residual) in enumerate(
+            zip(self.skips, self.convolutions, self.residuals, strict=True)
+        ):
+            h = residual(skip(h), convolution(h))
+            if layer < len(self.residuals) - 1:
+                h = self.activation(h)
+        return self.projection(h)
+
+
+def grid_coordinates(like: Float[Tensor, "batch channels *grid"], endpoint: bool) -> Float[Tensor, "1 dimension *grid"]:
+    """Coordinates in [0, 1) of each grid point, or in [0, 1] with the endpoint, as the original code has them."""
+    axes = []
+    for points in like.shape[2:]:
+        intervals = points - 1 if endpoint and points > 1 else points
+        axes.append(torch.arange(points, dtype=like.dtype, device=like.device) / intervals)
+    return torch.stack(torch.meshgrid(*axes, indexing="ij"))[None]
