@@ -1,0 +1,234 @@
+"""Each metric against an independent formula, on fields whose answer is known."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from kitipde.evaluation.metrics import (
+    FrameErrors,
+    correlation_time,
+    join,
+    join_spectra,
+    measure,
+    over_rollout,
+    power_above,
+)
+
+TAU = 2 * math.pi
+
+
+def grid_1d(points: int, length: float = 1.0) -> torch.Tensor:
+    return torch.arange(points, dtype=torch.float64) * length / points
+
+
+def mode_1d(m: int, points: int = 64, length: float = 1.0) -> torch.Tensor:
+    return torch.sin(TAU * m * grid_1d(points, length) / length)[None, None]
+
+
+def mode_2d(m: int, n: int, points: int = 32) -> torch.Tensor:
+    x = grid_1d(points)
+    return torch.cos(TAU * (m * x[:, None] + n * x[None, :]))[None, None]
+
+
+def random_fields(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.from_numpy(np.random.default_rng(seed).normal(size=shape))
+
+
+def test_a_perfect_prediction_has_no_error_and_full_correlation():
+    truth = random_fields(3, 2, 33)
+    errors, _ = measure(truth, truth, (1.0,))
+    for name in ("mse", "rmse", "relative_l2", "relative_h1", "max_error", "band_low", "band_middle", "band_high"):
+        assert float(getattr(errors, name).abs().max()) == 0.0, name
+    torch.testing.assert_close(errors.correlation, torch.ones(3, 2, dtype=torch.float64))
+    torch.testing.assert_close(errors.power_drift, torch.zeros(3, 2, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("shape", [(3, 2, 33), (2, 3, 16, 16), (2, 1, 15, 9)])
+def test_a_scaled_prediction_errs_by_the_scale(shape: tuple[int, ...]):
+    truth = random_fields(*shape)
+    errors, _ = measure(1.1 * truth, truth, (1.0,) * (len(shape) - 2))
+    expected = torch.full(shape[:2], 0.1, dtype=torch.float64)
+    torch.testing.assert_close(errors.relative_l2, expected)
+    torch.testing.assert_close(errors.relative_h1, expected)
+    torch.testing.assert_close(errors.power_drift, expected * 0 + 0.21)
+    torch.testing.assert_close(errors.correlation, expected * 0 + 1.0)
+    torch.testing.assert_close(errors.max_error, 0.1 * truth.abs().flatten(2).amax(-1))
+
+
+def test_a_shifted_prediction_errs_in_the_mean_and_in_the_low_band_only():
+    truth = random_fields(4, 2, 40)
+    errors, _ = measure(truth + 0.3, truth, (1.0,))
+    expected = torch.full((4, 2), 0.3, dtype=torch.float64)
+    torch.testing.assert_close(errors.rmse, expected)
+    torch.testing.assert_close(errors.band_low, expected)
+    torch.testing.assert_close(errors.mean_drift, expected)
+    torch.testing.assert_close(errors.max_error, expected)
+    assert float(errors.band_high.max()) < 1e-12
+
+
+@pytest.mark.parametrize(("m", "band"), [(0, "low"), (4, "low"), (5, "middle"), (12, "middle"), (13, "high"), (32, "high")])
+def test_a_single_mode_of_error_falls_into_its_band(m: int, band: str):
+    truth = random_fields(1, 1, 64)
+    wave = torch.cos(TAU * m * grid_1d(64))[None, None]
+    errors, _ = measure(truth + 0.2 * wave, truth, (1.0,))
+    # ⟨cos²⟩ is ½, except for the constant and for the Nyquist mode, which is ±1 on the grid.
+    expected = 0.2 * (1.0 if m in (0, 32) else math.sqrt(0.5))
+    for name in ("low", "middle", "high"):
+        assert float(getattr(errors, f"band_{name}")) == pytest.approx(expected if name == band else 0.0, abs=1e-12)
+
+
+@pytest.mark.parametrize(("m", "n", "band"), [(3, 2, "low"), (0, 8, "middle"), (-7, 6, "middle"), (10, -9, "high")])
+def test_bands_of_a_2d_field_go_by_the_length_of_the_wave_vector(m: int, n: int, band: str):
+    truth = random_fields(1, 1, 32, 32)
+    errors, _ = measure(truth + mode_2d(m, n), truth, (1.0, 1.0))
+    for name in ("low", "middle", "high"):
+        expected = math.sqrt(0.5) if name == band else 0.0
+        assert float(getattr(errors, f"band_{name}")) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 64), (2, 3, 63), (2, 2, 16, 16), (2, 2, 15, 17)])
+def test_squares_of_the_band_errors_sum_to_the_mse(shape: tuple[int, ...]):
+    truth, guess = random_fields(*shape), random_fields(*shape, seed=1)
+    errors, spectra = measure(guess, truth, (1.0,) * (len(shape) - 2))
+    bands = errors.band_low**2 + errors.band_middle**2 + errors.band_high**2
+    torch.testing.assert_close(bands, errors.mse)
+    torch.testing.assert_close(spectra.error.sum(1), errors.mse.sum(0))
+    torch.testing.assert_close(spectra.target.sum(1), errors.target_power.sum(0))
+
+
+@pytest.mark.parametrize("length", [1.0, TAU])
+def test_relative_h1_weighs_a_mode_by_its_physical_wavenumber(length: float):
+    truth, wrong = mode_1d(2, length=length), mode_1d(9, length=length)
+    errors, _ = measure(truth + 0.1 * wrong, truth, (length,))
+    k_truth, k_wrong = TAU * 2 / length, TAU * 9 / length
+    expected = 0.1 * math.sqrt((1 + k_wrong**2) / (1 + k_truth**2))
+    assert float(errors.relative_h1) == pytest.approx(expected, rel=1e-12)
+
+
+def test_relative_h1_agrees_with_norms_of_analytic_gradients_in_2d():
+    x = grid_1d(48)[:, None]
+    y = grid_1d(48)[None, :] * 2.0
+    truth = torch.sin(TAU * 3 * x) * torch.cos(TAU * y / 2.0)
+    wrong = torch.cos(TAU * 5 * x) * torch.sin(TAU * 2 * y / 2.0)
+
+    def squared_h1(value: torch.Tensor, d_x: torch.Tensor, d_y: torch.Tensor) -> float:
+        return float((value**2 + d_x**2 + d_y**2).mean())
+
+    truth_norm = squared_h1(
+        truth,
+        TAU * 3 * torch.cos(TAU * 3 * x) * torch.cos(TAU * y / 2.0),
+        -TAU / 2.0 * torch.sin(TAU * 3 * x) * torch.sin(TAU * y / 2.0),
+    )
+    wrong_norm = squared_h1(
+        wrong,
+        -TAU * 5 * torch.sin(TAU * 5 * x) * torch.sin(TAU * 2 * y / 2.0),
+        TAU * torch.cos(TAU * 5 * x) * torch.cos(TAU * 2 * y / 2.0),
+    )
+    errors, _ = measure((truth + wrong)[None, None], truth[None, None], (1.0, 2.0))
+    assert float(errors.relative_h1) == pytest.approx(math.sqrt(wrong_norm / truth_norm), rel=1e-12)
+
+
+def test_relative_errors_of_a_zero_truth_are_undefined_and_the_absolute_ones_are_not():
+    truth = torch.zeros(2, 1, 16)
+    errors, _ = measure(truth + 0.5, truth, (1.0,))
+    rollout = over_rollout(errors)
+    assert errors.relative_l2.isnan().all()
+    assert errors.relative_h1.isnan().all()
+    assert errors.power_drift.isnan().all()
+    assert rollout.relative_l2.isnan().all()
+    assert rollout.nrmse.isnan().all()
+    torch.testing.assert_close(rollout.rmse, torch.full((2,), 0.5, dtype=torch.float64))
+
+
+def test_correlation_is_numpys_and_blind_to_scale_and_shift():
+    truth, guess = random_fields(2, 2, 30), random_fields(2, 2, 30, seed=3)
+    errors, _ = measure(guess, truth, (1.0,))
+    for sample in range(2):
+        for frame in range(2):
+            expected = np.corrcoef(guess[sample, frame], truth[sample, frame])[0, 1]
+            assert float(errors.correlation[sample, frame]) == pytest.approx(expected, abs=1e-12)
+    transformed, _ = measure(5.0 * truth + 7.0, truth, (1.0,))
+    torch.testing.assert_close(transformed.correlation, torch.ones(2, 2, dtype=torch.float64))
+
+
+def test_a_constant_prediction_has_no_correlation():
+    truth = random_fields(1, 1, 30)
+    errors, _ = measure(torch.full_like(truth, 1.7), truth, (1.0,))
+    assert errors.correlation.isnan().all()
+
+
+def test_rollout_errors_are_norms_of_the_whole_rollout():
+    truth, guess = random_fields(5, 4, 12, 10), random_fields(5, 4, 12, 10, seed=1)
+    errors, _ = measure(guess, truth, (1.0, 1.0))
+    rollout = over_rollout(errors)
+    p, t = guess.numpy().reshape(5, -1), truth.numpy().reshape(5, -1)
+    np.testing.assert_allclose(rollout.mse, ((p - t) ** 2).mean(1))
+    np.testing.assert_allclose(rollout.rmse, np.sqrt(((p - t) ** 2).mean(1)))
+    np.testing.assert_allclose(rollout.nrmse, np.sqrt(((p - t) ** 2).mean(1)) / t.std())
+    np.testing.assert_allclose(rollout.relative_l2, np.linalg.norm(p - t, axis=1) / np.linalg.norm(t, axis=1))
+    np.testing.assert_allclose(rollout.max_error, np.abs(p - t).max(1))
+    np.testing.assert_allclose(rollout.mean_drift, (guess - truth)[:, -1].mean((1, 2)))
+
+
+def test_predicting_the_overall_mean_has_a_normalised_rmse_of_one():
+    truth = random_fields(50, 1, 64) + 3.0
+    errors, _ = measure(torch.full_like(truth, float(truth.mean())), truth, (1.0,))
+    assert float(over_rollout(errors).mse.mean().sqrt() / truth.std(correction=0)) == pytest.approx(1.0)
+    torch.testing.assert_close(over_rollout(errors).nrmse.square().mean(), torch.tensor(1.0, dtype=torch.float64))
+
+
+def test_float32_fields_are_measured_in_float64():
+    truth = torch.full((1, 1, 4096), 1000.0)
+    errors, _ = measure(truth + 1e-3, truth, (1.0,))
+    stored = float((truth + 1e-3)[0, 0, 0].double() - 1000.0)
+    assert float(errors.rmse) == pytest.approx(stored, rel=1e-12)
+
+
+def test_measuring_in_chunks_changes_nothing(monkeypatch: pytest.MonkeyPatch):
+    truth, guess = random_fields(7, 2, 20), random_fields(7, 2, 20, seed=1)
+    whole, whole_spectra = measure(guess, truth, (1.0,))
+    monkeypatch.setattr("kitipde.evaluation.metrics._CHUNK_VALUES", 90)
+    chunked, chunked_spectra = measure(guess, truth, (1.0,))
+    for name in FrameErrors.__dataclass_fields__:
+        torch.testing.assert_close(getattr(chunked, name), getattr(whole, name))
+    torch.testing.assert_close(chunked_spectra.error, whole_spectra.error)
+    assert chunked_spectra.samples == whole_spectra.samples == 7
+
+
+def test_batches_join_to_the_errors_of_the_whole():
+    truth, guess = random_fields(5, 2, 20), random_fields(5, 2, 20, seed=1)
+    whole, spectra = measure(guess, truth, (1.0,))
+    first, first_spectra = measure(guess[:2], truth[:2], (1.0,))
+    rest, rest_spectra = measure(guess[2:], truth[2:], (1.0,))
+    torch.testing.assert_close(join([first, rest]).mse, whole.mse)
+    torch.testing.assert_close(join_spectra([first_spectra, rest_spectra]).prediction, spectra.prediction)
+
+
+def test_spectrum_of_a_single_mode_is_one_shell_of_half_its_squared_amplitude():
+    truth = 3.0 * mode_2d(3, 4)
+    _, spectra = measure(truth, truth, (1.0, 1.0))
+    expected = torch.zeros_like(spectra.target)
+    expected[0, 5] = 4.5
+    torch.testing.assert_close(spectra.target, expected)
+
+
+def test_correlation_time_is_interpolated_between_frames():
+    times = torch.tensor([1.0, 2.0, 3.0, 4.0])
+    correlation = torch.tensor([[1.0, 0.9, 0.7, 0.2], [0.99, 0.98, 0.97, 0.96], [0.5, 0.9, 0.9, 0.9]])
+    torch.testing.assert_close(correlation_time(correlation, times), torch.tensor([2.5, 4.0, 1.0], dtype=torch.float64))
+
+
+def test_power_above_counts_the_modes_at_and_beyond_the_coarse_nyquist():
+    # Powers: mode 3 has ½, mode 8 has 2; a grid of 16 points holds modes up to 7.
+    truth = mode_1d(3) + 2.0 * mode_1d(8)
+    assert power_above(truth, 16) == pytest.approx(0.8)
+    assert power_above(truth, 18) == pytest.approx(0.0, abs=1e-12)
+    assert power_above(mode_2d(1, 9), 16) == pytest.approx(1.0)
+    assert power_above(torch.zeros(1, 1, 8), 4) == 0.0
+
+
+def test_fields_of_different_shape_are_refused():
+    with pytest.raises(ValueError, match="differ in shape"):
+        measure(torch.zeros(1, 1, 8), torch.zeros(1, 1, 4), (1.0,))
