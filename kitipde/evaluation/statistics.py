@@ -1,0 +1,253 @@
+"""Whether one model's error is smaller than another's: a ratio, its uncertainty, and a verdict in words.
+
+The errors form two matrices, one row a seed and one column a test sample. What is estimated is
+
+    θ = log( mean error of B / mean error of A ),
+
+which varies because other seeds could have been trained and other samples tested. Two bootstraps measure the two
+parts: rows are drawn again with the columns kept (variance V_seed), then columns with the rows kept (V_sample). Both
+hold the interaction's part V_inter once, so it is subtracted once. A bootstrap over K values is too narrow by
+K/(K − 1) and a normal quantile too small for few seeds; both are put right:
+
+    half-width² = t²_{K−1} V_seed + t²_{M−1} V_sample − t²_{M−1} V_inter,   interval exp(θ ± half-width).
+
+docs/results/statistics.md has the coverage and the rate of false verdicts in simulated studies.
+
+References:
+    Owen, "The pigeonhole bootstrap", Annals of Applied Statistics 1 (2007): resampling rows and columns.
+    Hesterberg, "What teachers should know about the bootstrap", The American Statistician 69 (2015): its narrowness.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+from math import comb
+
+import numpy as np
+from jaxtyping import Float
+from scipy import stats
+
+__all__ = ["CONFIDENCE", "Comparison", "compare_errors", "verdict"]
+
+CONFIDENCE = 0.95
+
+_RESAMPLES = 2000
+_MOST_SEEDS = 1000
+_POWER = 0.8
+
+Errors = Float[np.ndarray, "seeds samples"]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The error of B against that of A.
+
+    Attributes:
+        ratio: mean error of B over mean error of A; below 1, B is better.
+        low: lower end of its 95 % interval; None with one seed.
+        high: upper end; None with one seed.
+        p_value: two-sided Wilcoxon signed-rank test over seeds (Mann-Whitney where they are not paired); None with one
+            seed.
+        smallest_p: the smallest p that this test can give with so many seeds.
+        wins: seeds with which B is better; None where seeds are not paired.
+        seeds: seeds of A and of B.
+        samples: test samples.
+        paired: whether row k of A and row k of B are the same seed.
+        seeds_needed: seeds that would show a difference of this size 4 times in 5; None if no number of seeds would
+            (more test samples are needed) or none can be estimated.
+    """
+
+    ratio: float
+    low: float | None
+    high: float | None
+    p_value: float | None
+    smallest_p: float | None
+    wins: int | None
+    seeds: tuple[int, int]
+    samples: int
+    paired: bool
+    seeds_needed: int | None
+
+    @property
+    def different(self) -> bool:
+        """Whether interval and rank test both say that the errors differ.
+
+        Few seeds cannot give a p below 0.05, whatever their errors; then the test must give the smallest p it can: all
+        seeds on one side.
+        """
+        if self.low is None or self.high is None or self.p_value is None or self.smallest_p is None:
+            return False
+        return not self.low <= 1.0 <= self.high and self.p_value <= max(1 - CONFIDENCE, self.smallest_p) + 1e-12
+
+
+def compare_errors(a: Errors, b: Errors, *, paired: bool = True, rng_seed: int = 0) -> Comparison:
+    """Compare two matrices of errors on the same test samples.
+
+    Args:
+        a: errors of the first model, the reference.
+        b: errors of the second; with `paired`, its k-th row belongs to the seed of a's k-th row.
+        paired: whether rows belong together.
+        rng_seed: seed of the resampling: the same errors give the same interval.
+
+    Raises:
+        ValueError: if the matrices do not fit together, or hold values that are not finite or no positive mean.
+    """
+    _check(a, b, paired)
+    ratio = float(b.mean() / a.mean())
+    wins = int((b.mean(1) < a.mean(1)).sum()) if paired else None
+    seeds, samples = (len(a), len(b)), a.shape[1]
+    if min(seeds) < 2:
+        return Comparison(ratio, None, None, None, None, wins, seeds, samples, paired, None)
+    parts = _variances(a, b, paired, np.random.default_rng(rng_seed))
+    half_width = parts.half_width()
+    p_value, smallest = _rank_test(a.mean(1), b.mean(1), paired)
+    return Comparison(
+        ratio=ratio,
+        low=ratio * float(np.exp(-half_width)),
+        high=ratio * float(np.exp(half_width)),
+        p_value=p_value,
+        smallest_p=smallest,
+        wins=wins,
+        seeds=seeds,
+        samples=samples,
+        paired=paired,
+        seeds_needed=_seeds_needed(abs(np.log(ratio)), parts, min(seeds)),
+    )
+
+
+def verdict(comparison: Comparison, a: str = "A", b: str = "B") -> str:
+    """What the comparison allows to be said, in words.
+
+    Args:
+        comparison: of the errors of a and b.
+        a: name of the reference.
+        b: name of the other.
+    """
+    if comparison.low is None or comparison.high is None:
+        return (
+            f"nothing can be concluded from one seed: the error of {b} is {_change(comparison.ratio)} that of {a}, "
+            "and another seed may turn that round (train at least 5)"
+        )
+    if comparison.different:
+        # The better one is the subject, and its interval is that of its own ratio.
+        ratio, low, high, subject = comparison.ratio, comparison.low, comparison.high, b
+        if ratio > 1:
+            ratio, low, high, subject = 1 / ratio, 1 / comparison.high, 1 / comparison.low, a
+        gain, margin = 100 * (1 - ratio), 50 * (high - low)
+        return f"{subject} is {_digits(gain)} % ± {_digits(margin)} % better (95 %), {_seeds(comparison, subject == b)}"
+    text = (
+        f"no difference can be told with {_count(comparison)} seeds: the error of {b} is {_change(comparison.ratio)} "
+        f"that of {a}, 95 % interval {_change(comparison.low)} to {_change(comparison.high)}"
+    )
+    if comparison.seeds_needed is not None:
+        text += f"; a difference of this size would need about {comparison.seeds_needed} seeds to be seen"
+    return text
+
+
+@dataclass(frozen=True)
+class _Variances:
+    """Variance of θ from seeds, from test samples and from their interaction, and the degrees of freedom."""
+
+    seed: float
+    sample: float
+    interaction: float
+    seed_freedom: float
+    sample_freedom: float
+
+    def half_width(self) -> float:
+        quantile = 0.5 + CONFIDENCE / 2
+        seed, sample = (stats.t.ppf(quantile, nu) ** 2 for nu in (self.seed_freedom, self.sample_freedom))
+        squared = seed * self.seed + sample * self.sample - sample * self.interaction
+        # Estimates can make the difference smaller than one part alone, which the whole never is.
+        return float(np.sqrt(max(squared, seed * self.seed, sample * self.sample)))
+
+
+def _check(a: Errors, b: Errors, paired: bool) -> None:
+    if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1] or (paired and len(a) != len(b)):
+        raise ValueError(f"errors of shape {a.shape} and {b.shape} cannot be compared")
+    if not a.shape[0] or not b.shape[0] or a.shape[1] < 2:
+        raise ValueError("a comparison needs at least one seed and two test samples")
+    if not (np.isfinite(a).all() and np.isfinite(b).all()) or a.mean() <= 0 or b.mean() <= 0:
+        raise ValueError("errors must be finite and their mean positive")
+
+
+def _variances(a: Errors, b: Errors, paired: bool, rng: np.random.Generator) -> _Variances:
+    rows_a, rows_b = a.mean(1), b.mean(1)
+    columns, draws_a = _draws(a.shape[1], rng), _draws(len(a), rng)
+    sample = _spread(b.mean(0)[columns], a.mean(0)[columns])
+    if paired:
+        seed = _spread(rows_b[draws_a], rows_a[draws_a])
+        # Influence of each entry on θ; its two-way residuals are the interaction.
+        entries = b / b.mean() - a / a.mean()
+        return _Variances(seed, sample, _interaction(entries), len(a) - 1, a.shape[1] - 1)
+    part_a, part_b = _spread(rows_a[draws_a]), _spread(rows_b[_draws(len(b), rng)])
+    # Welch and Satterthwaite's degrees of freedom.
+    spread = part_a**2 / (len(a) - 1) + part_b**2 / (len(b) - 1)
+    freedom = (part_a + part_b) ** 2 / spread if spread else len(a) + len(b) - 2
+    interaction = _interaction(a / a.mean()) + _interaction(b / b.mean())
+    return _Variances(part_a + part_b, sample, interaction, freedom, a.shape[1] - 1)
+
+
+def _draws(count: int, rng: np.random.Generator) -> np.ndarray:
+    """Indices of each bootstrap sample, [resamples, count]."""
+    return rng.integers(0, count, (_RESAMPLES, count))
+
+
+def _spread(numerator: np.ndarray, denominator: np.ndarray | None = None) -> float:
+    """Variance over resamples of the logarithm of the (ratio of the) means, freed from the bootstrap's narrowness."""
+    logarithm = np.log(numerator.mean(1)) - (0.0 if denominator is None else np.log(denominator.mean(1)))
+    return float(logarithm.var()) * numerator.shape[1] / (numerator.shape[1] - 1)
+
+
+def _interaction(entries: Errors) -> float:
+    rows, columns = entries.shape
+    residual = entries - entries.mean(1, keepdims=True) - entries.mean(0, keepdims=True) + entries.mean()
+    return float((residual**2).sum() / ((rows - 1) * (columns - 1)) / (rows * columns))
+
+
+def _rank_test(a: np.ndarray, b: np.ndarray, paired: bool) -> tuple[float, float]:
+    """The test's p and the smallest it could have been."""
+    if not paired:
+        smallest = 2.0 / comb(len(a) + len(b), len(a))
+        return float(stats.mannwhitneyu(a, b, alternative="two-sided", method="auto").pvalue), smallest
+    differences = np.log(b) - np.log(a)
+    smallest = 2.0 ** (1 - len(a))
+    if not differences.any():
+        return 1.0, smallest
+    return float(stats.wilcoxon(differences, method="auto" if differences.all() else "asymptotic").pvalue), smallest
+
+
+def _seeds_needed(effect: float, parts: _Variances, seeds: int) -> int | None:
+    fixed = max(parts.sample - parts.interaction, 0.0)
+    counts, quantiles = _power_quantiles()
+    enough = quantiles * np.sqrt(parts.seed * seeds / counts + fixed) <= effect
+    return int(counts[enough.argmax()]) if effect > 0 and enough.any() else None
+
+
+@cache
+def _power_quantiles() -> tuple[np.ndarray, np.ndarray]:
+    counts = np.arange(2, _MOST_SEEDS + 1)
+    return counts, stats.t.ppf(0.5 + CONFIDENCE / 2, counts - 1) + stats.t.ppf(_POWER, counts - 1)
+
+
+def _change(ratio: float) -> str:
+    """ "12 % below", "4 % above", "equal to"."""
+    percent = 100 * (ratio - 1)
+    if abs(percent) < 0.05:
+        return "equal to"
+    return f"{_digits(abs(percent))} % {'below' if percent < 0 else 'above'}"
+
+
+def _digits(percent: float) -> str:
+    return f"{percent:.0f}" if percent >= 9.95 else f"{percent:.1f}"
+
+
+def _count(comparison: Comparison) -> str:
+    a, b = comparison.seeds
+    return str(a) if a == b else f"{a} and {b}"
+
+
+def _seeds(comparison: Comparison, subject_is_b: bool) -> str:
+    if comparison.wins is None:
+        return f"{_count(comparison)} seeds, not paired"
+    total = comparison.seeds[0]
+    return f"{comparison.wins if subject_is_b else total - comparison.wins} of {total} seeds"
