@@ -15,6 +15,8 @@ __all__ = ["app", "main"]
 
 
 def _app() -> typer.Typer:
+    from kitipde.cli import demo, generate, info, train
+
     root = typer.Typer(
         name="kitipde",
         help="PDE data, neural operators with kinetic (KITI) residuals, and an honest verdict on what they bring.",
@@ -25,6 +27,10 @@ def _app() -> typer.Typer:
     )
     # Verbs in the order in which a user meets them. A group of commands is `root.add_typer(module.app, name=...)`, a
     # single one `root.command(name)(module.function)`.
+    root.command("demo")(demo.demo)
+    root.add_typer(generate.app, name="generate")
+    root.command("info")(info.info)
+    root.command("train")(train.train)
     return root
 
 
@@ -40,7 +46,7 @@ def main() -> NoReturn:
     except typer.TyperException as error:
         code = _complain(error.format_message(), 2)
     except (KeyboardInterrupt, typer.Abort):
-        code = _complain("interrupted; the same command continues where it stopped", 130)
+        code = _complain("interrupted", 130)
     except BrokenPipeError:
         # The reader of our stdout has gone (`| head`): nothing is wrong. Keep the interpreter from flushing into it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,246 @@
+"""Reading data sets: only what is asked for."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import h5py
+import numpy as np
+from jaxtyping import Float32
+
+from datagen.errors import InputError, unknown
+from datagen.resampling import Method, check_grid, downsample
+from datagen.store.writer import FORMAT, IDENTITY_VARIABLES, as_array
+
+__all__ = ["Dataset", "open_dataset", "reading"]
+
+Selection = slice | Sequence[int]
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn what HDF5 says about a damaged file into one line.
+
+    Raises:
+        InputError: the file is truncated or damaged.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError, UnicodeDecodeError) as error:
+        if isinstance(error, InputError):
+            raise
+        text = " ".join(str(error).split())
+        if "truncated file" in text:
+            raise InputError(f"{path} is truncated: it was cut off while copied or written") from error
+        raise InputError(f"{path} is damaged: {text}") from error
+
+
+def open_dataset(path: str | Path) -> "Dataset":
+    """Open a data set for reading; use it as a context manager.
+
+    Raises:
+        InputError: no such file, not an HDF5 file, not one of ours, truncated, or damaged.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise InputError(f"no such file: {path}")
+    if path.is_dir():
+        raise InputError(f"{path} is a folder, not a data set")
+    try:
+        recognised = h5py.is_hdf5(path)
+        with open(path, "rb") as file:
+            file.read(1)
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+    if not recognised:
+        raise InputError(
+            f"{path} is not an HDF5 file, so not a data set of ours (`kitipde import` reads other formats)"
+        )
+    with reading(path):
+        file = h5py.File(path, "r")
+    try:
+        return Dataset(path, file)
+    except BaseException:
+        file.close()
+        raise
+
+
+class Dataset:
+    """An open data set.
+
+    Attributes:
+        path: where it is.
+        equation: "burgers", "navier-stokes", "heat", "airfoil", ….
+        attributes: everything the file says about itself.
+        config: the settings that made it.
+        identity: SHA-256 of settings and samples: two files with the same identity hold the same data.
+        samples: how many.
+        grid: points along each space axis.
+        length: side of the periodic domain.
+        coordinates: values along each dimension but `sample`.
+        times: instants of the frames, or None for a file without time.
+        fields: dimensions of every function of space, by name.
+        parameters: names of what is one number a sample (or one a frame): seed, viscosity, steps, ….
+    """
+
+    def __init__(self, path: Path, file: h5py.File) -> None:
+        self.path = path
+        self._file = file
+        with reading(path):
+            self.attributes: Mapping[str, Any] = {name: _plain(value) for name, value in file.attrs.items()}
+        stamp = str(self.attributes.get("format", ""))
+        if stamp != FORMAT:
+            what = f"of the format '{stamp}'" if stamp.startswith("kitipde") else "HDF5, but not a data set of ours"
+            raise InputError(f"{path} is {what} (this version reads '{FORMAT}'; `kitipde import` reads other formats)")
+        with reading(path):
+            self.equation = str(self.attributes["equation"])
+            self.identity = str(self.attributes["identity"])
+            self.length = float(self.attributes["domain_length"])
+            self.config: Mapping[str, Any] = json.loads(self.attributes["config"])
+            self._dims = {name: _dimensions(item) for name, item in file.items() if not _is_coordinate(item)}
+            self.coordinates = {
+                name: np.asarray(item[()]) for name, item in file.items() if _is_coordinate(item) and name != "sample"
+            }
+            self.samples = len(self.variable("sample"))
+            space = [name for name in self.coordinates if name != "time"]
+            self.fields = {name: dims for name, dims in self._dims.items() if set(dims) & set(space)}
+            self.parameters = tuple(name for name in self._dims if name not in self.fields)
+            self.grid = tuple(len(self.coordinates[name]) for name in space)
+            self.times = np.atleast_1d(self.coordinates["time"]) if "time" in self.coordinates else None
+            if not self.fields or any(name not in self._dims for name in IDENTITY_VARIABLES):
+                raise KeyError("variables are missing")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._file.close()
+
+    def read(
+        self,
+        name: str,
+        samples: Selection = slice(None),
+        frames: slice | None = None,
+        resolution: int | None = None,
+        downsample: Method = "stride",
+    ) -> Float32[np.ndarray, "..."]:
+        """Values of a field, one sample after the other, so that no more than the result is ever in memory.
+
+        Args:
+            name: one of `fields`.
+            samples: which, in any order, negative ones from the end. Has no effect on a field all samples share.
+            frames: which instants, of a field that has several.
+            resolution: points along the first space axis; the others shrink with it.
+            downsample: "stride" (every s-th point) or "spectral" (truncation).
+
+        Returns:
+            [n, (time,) *grid], or [(time,) *grid] of a field that all samples share.
+
+        Raises:
+            InputError: an unknown field, a sample that does not exist, a resolution the grid cannot give, damage.
+        """
+        if name not in self.fields:
+            raise unknown("field", name, self.fields)
+        dims = self.fields[name]
+        grid = self._target_grid(dims, resolution, downsample)
+        stored = self.variable(name)
+        where: list[slice] = [slice(None)] * len(dims)
+        if frames is not None:
+            if "time" not in dims:
+                raise InputError(f"{name} has no time axis to take frames from")
+            where[dims.index("time")] = frames
+        if downsample == "stride":
+            offset = len(dims) - len(grid)
+            for axis, points in enumerate(grid):
+                where[offset + axis] = slice(None, None, stored.shape[offset + axis] // points)
+        if dims[0] != "sample":
+            with reading(self.path):
+                return _reduce(stored[tuple(where)], grid)
+        indices = self._indices(samples)
+        result = None
+        for row, index in enumerate(indices):
+            with reading(self.path):
+                values = _reduce(stored[(index, *where[1:])], grid)
+            if result is None:
+                result = np.empty((len(indices), *values.shape), np.float32)
+            result[row] = values
+        return result if result is not None else self._nothing(dims, frames, grid)
+
+    def parameter(self, name: str) -> np.ndarray:
+        """A number a sample, as stored: its seed, its viscosity, the steps it took.
+
+        Raises:
+            InputError: an unknown name, or damage.
+        """
+        if name not in self.parameters:
+            raise unknown("parameter", name, self.parameters)
+        with reading(self.path):
+            return np.asarray(self.variable(name)[()])
+
+    @property
+    def sample_variables(self) -> tuple[str, ...]:
+        """What a sample consists of: the variables that its checksum covers."""
+        return tuple(
+            name for name, dims in self._dims.items() if dims[:1] == ("sample",) and name not in IDENTITY_VARIABLES
+        )
+
+    def variable(self, name: str) -> h5py.Dataset:
+        """The stored array itself, for those who read it chunk by chunk."""
+        return as_array(self._file, name)
+
+    def description(self, name: str) -> Mapping[str, Any]:
+        """The attributes of a coordinate, field or parameter: its units, its long name."""
+        if name not in self._file:
+            raise unknown("variable", name, self._file)
+        with reading(self.path):
+            hidden = ("CLASS", "NAME", "DIMENSION_LIST", "REFERENCE_LIST")
+            return {key: _plain(value) for key, value in self._file[name].attrs.items() if key not in hidden}
+
+    def _target_grid(self, dims: tuple[str, ...], resolution: int | None, method: str) -> tuple[int, ...]:
+        grid = tuple(len(self.coordinates[name]) for name in dims if name not in ("sample", "time"))
+        if resolution is None:
+            return grid
+        check_grid(grid[:1], (resolution,), method)
+        target = tuple(points * resolution // grid[0] for points in grid)
+        check_grid(grid, target, method)
+        return target
+
+    def _indices(self, samples: Selection) -> list[int]:
+        if isinstance(samples, slice):
+            return list(range(*samples.indices(self.samples)))
+        indices = [int(index) for index in samples]
+        for index in indices:
+            if not -self.samples <= index < self.samples:
+                raise InputError(f"{self.path} has no sample {index} (allowed: 0 to {self.samples - 1})")
+        return [index % self.samples for index in indices]
+
+    def _nothing(self, dims: tuple[str, ...], frames: slice | None, grid: tuple[int, ...]) -> np.ndarray:
+        shape = [0]
+        if "time" in dims:
+            shape.append(len(range(len(self.coordinates["time"]))[frames or slice(None)]))
+        return np.empty((*shape, *grid), np.float32)
+
+
+def _reduce(values: np.ndarray, grid: tuple[int, ...]) -> Float32[np.ndarray, "..."]:
+    # What a stride could do was done at reading; only a spectral reduction finds a larger grid here.
+    return downsample(np.asarray(values, np.float32), grid, "spectral")
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _is_coordinate(item: Any) -> bool:
+    return "axis" in item.attrs or item.name == "/sample"
+
+
+def _dimensions(item: Any) -> tuple[str, ...]:
+    return tuple(dimension[0].name.rsplit("/", 1)[-1] for dimension in item.dims)

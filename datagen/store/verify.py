@@ -1,0 +1,65 @@
+"""Is a file what it claims to be? Every checksum computed anew, every number looked at."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from datagen.errors import InputError
+from datagen.store.reader import Dataset, open_dataset, reading
+from datagen.store.writer import identity_of, sample_checksum
+
+__all__ = ["Verification", "verify"]
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What was checked, when nothing was wrong."""
+
+    samples: int
+    values: int
+    identity: str
+
+
+def verify(path: str | Path, progress: Callable[[int, int], None] | None = None) -> Verification:
+    """Read every chunk of a data set: Fletcher's sums, SHA-256 of each sample, finiteness, identity.
+
+    Args:
+        path: the file.
+        progress: called with (samples checked, samples).
+
+    Raises:
+        InputError: the first thing found wrong.
+    """
+    with open_dataset(path) as data, reading(data.path):
+        for name, values in data.coordinates.items():
+            _finite(data, name, values)
+        for name, dims in data.fields.items():
+            if "sample" not in dims:
+                _finite(data, name, data.variable(name)[()])
+        sums = data.parameter("checksum")
+        if len(sums) != data.samples:
+            raise InputError(f"{path} is damaged: {len(sums)} checksums for {data.samples} samples")
+        values = 0
+        for index in range(data.samples):
+            values += _check_sample(data, index, int(sums[index]))
+            if progress:
+                progress(index + 1, data.samples)
+        if identity_of(str(data.attributes["config"]), sums) != data.identity:
+            raise InputError(f"{path} is damaged: its identity does not match its settings and samples")
+        return Verification(data.samples, values, data.identity)
+
+
+def _check_sample(data: Dataset, index: int, expected: int) -> int:
+    values = {name: np.asarray(data.variable(name)[index]) for name in data.sample_variables}
+    for name, array in values.items():
+        _finite(data, f"{name} of sample {index}", array)
+    if sample_checksum(values) != expected:
+        raise InputError(f"{data.path} is damaged: sample {index} does not match its checksum")
+    return sum(array.size for array in values.values())
+
+
+def _finite(data: Dataset, name: str, values: np.ndarray) -> None:
+    if not np.isfinite(values).all():
+        raise InputError(f"{data.path}: {name} holds {int((~np.isfinite(values)).sum())} values that are not finite")

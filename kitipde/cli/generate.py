@@ -1,0 +1,94 @@
+"""`kitipde generate`: make a data set."""
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from datagen.errors import InputError
+from kitipde.cli.console import progress, remark
+
+if TYPE_CHECKING:
+    from datagen.generate import Recipe
+
+__all__ = ["app"]
+
+app = typer.Typer(no_args_is_help=True, help="Make a data set with our own solvers.")
+
+Samples = Annotated[int, typer.Option(help="How many samples.")]
+Seed = Annotated[int, typer.Option(help="Seed of the data set; each sample's own follows from it.")]
+Out = Annotated[Path, typer.Option(help="The file to make.")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Shard = Annotated[str, typer.Option(help="i/n: make only every n-th part, to share the work between machines.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Begin anew, whatever is there.")]
+Batch = Annotated[int, typer.Option(help="Samples solved at once; 0: what suits the device.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what it would cost.")]
+
+
+@app.command()
+def burgers(
+    out: Out,
+    samples: Samples = 1000,
+    resolution: Annotated[int, typer.Option(help="Points stored.")] = 1024,
+    seed: Seed = 0,
+    nu: Annotated[float, typer.Option(help="Viscosity.")] = 0.1,
+    length: Annotated[str, typer.Option(help="Length of the domain: a number, or 2pi.")] = "2pi",
+    final_time: Annotated[float, typer.Option(help="Time of u.")] = 1.0,
+    frames: Annotated[int, typer.Option(help="Instants of u stored, evenly up to the final time.")] = 1,
+    solve_resolution: Annotated[
+        int, typer.Option(help="Points solved on; 0: the multiple of --resolution from 8192.")
+    ] = 0,
+    device: Device = "auto",
+    shard: Shard = "",
+    batch: Batch = 0,
+    overwrite: Overwrite = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Burgers' equation: pairs u0 -> u(T), exact."""
+    from datagen.burgers import Burgers
+
+    recipe = Burgers(samples, resolution, seed, nu, parse_length(length), final_time, frames, solve_resolution)
+    if math.isclose(recipe.length, 2 * math.pi):
+        remark("domain length 2 pi, on which the published data were made (the paper's text says 1: --length 1)")
+    _make(recipe, out, device, shard, batch, overwrite, dry_run)
+
+
+def parse_length(text: str) -> float:
+    """A length given as a number or as a multiple of pi."""
+    cleaned = text.strip().lower().replace("*", "").replace(" ", "")
+    factor = math.pi if cleaned.endswith("pi") else 1.0
+    number = cleaned.removesuffix("pi")
+    try:
+        return factor * float(number or ("1" if factor != 1 else ""))
+    except ValueError:
+        raise InputError(
+            f"length '{text}' is not a number (allowed: a positive number, or one of pi such as 2pi)"
+        ) from None
+
+
+def _make(recipe: "Recipe", out: Path, device: str, shard: str, batch: int, overwrite: bool, dry_run: bool) -> None:
+    from datagen import generate as making
+    from datagen.machine import Machine
+
+    machine = Machine.here(device, shard, batch)
+    if overwrite:
+        if machine.shards > 1:
+            raise InputError(f"--overwrite is for one process alone; with several, first remove {out} and {out}.parts")
+        making.remove_all(out)
+    if making.finished(recipe, out, machine.device):
+        remark(f"{out} is complete already")
+        return
+    work = making.discard_damaged_parts(making.plan(recipe, out, machine.device), machine)
+    remark(making.forecast(work, recipe, machine))
+    if dry_run:
+        return
+    share = f" {machine.shard}/{machine.shards}" if machine.shards > 1 else ""
+    with progress(f"{recipe.equation}{share}", "samples") as show:
+        making.generate(work, recipe, machine, lambda done, total: show(done, total, ""))
+    if machine.joins:
+        making.wait_for_all(work, machine)
+        making.join(work)
+        remark(f"made {out}: {out.stat().st_size / 1e6:.1f} MB")
+    else:
+        remark(f"share {machine.shard} of {machine.shards} is made; the same command without --shard joins them all")

@@ -1,0 +1,101 @@
+"""`kitipde info`: what a data set holds, and whether it is intact."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from kitipde.cli.console import progress, remark, show_json, show_table
+
+if TYPE_CHECKING:
+    from datagen.store import Dataset
+
+__all__ = ["info"]
+
+
+def info(
+    file: Annotated[Path, typer.Argument(help="A data set.")],
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Read everything: checksums, and that all is finite.")
+    ] = False,
+    plot: Annotated[Path | None, typer.Option(help="Draw a few samples into this picture.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """What a data set holds: parameters, coordinates, statistics."""
+    from datagen.picture import draw
+    from datagen.store import open_dataset
+    from datagen.store.verify import verify as check
+
+    with open_dataset(file) as data:
+        if verify:
+            with progress("verify", "samples") as show:
+                checked = check(file, lambda done, total: show(done, total, ""))
+            remark(f"{file} is intact: {checked.samples} samples, {checked.values} finite values, all checksums right")
+        if plot is not None:
+            draw(data, plot)
+            remark(f"drew {plot}")
+        document = _document(data, verify)
+    if as_json:
+        show_json(document)
+    else:
+        _show(document)
+
+
+def _document(data: "Dataset", verified: bool) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    from datagen.statistics import field_statistics
+
+    hidden = ("config", "identity", "format", "equation", "Conventions")
+    return {
+        "file": str(data.path),
+        "equation": data.equation,
+        "samples": data.samples,
+        "grid": list(data.grid),
+        "length": data.length,
+        "times": None if data.times is None else data.times.tolist(),
+        "bytes": data.path.stat().st_size,
+        "identity": data.identity,
+        "verified": verified,
+        "config": dict(data.config),
+        "attributes": {name: value for name, value in data.attributes.items() if name not in hidden},
+        "fields": {
+            name: {
+                "dims": list(dims),
+                "units": data.description(name)["units"],
+                **asdict(field_statistics(data, name)),
+            }
+            for name, dims in data.fields.items()
+        },
+        "parameters": list(data.parameters),
+    }
+
+
+def _show(document: dict[str, Any]) -> None:
+    times = document["times"]
+    rows = [
+        ["equation", document["equation"]],
+        ["samples", str(document["samples"])],
+        ["grid", " × ".join(map(str, document["grid"]))],
+        ["domain length", f"{document['length']:.6g}"],
+        ["times", "none" if times is None else _times(times)],
+        ["size", f"{document['bytes'] / 1e6:.2f} MB"],
+        ["identity", document["identity"][:16]],
+        *([name, str(value)] for name, value in document["attributes"].items() if name != "domain_length"),
+        ["also of each sample", ", ".join(document["parameters"])],
+    ]
+    show_table(document["file"], ["", ""], rows)
+    header = ["field", "dimensions", "mean", "std", "min", "max", "std, first frame", "std, last frame", "of samples"]
+    names = ("mean", "deviation", "least", "greatest", "first_deviation", "last_deviation")
+    show_table(
+        "statistics",
+        header,
+        [
+            [name, ", ".join(field["dims"]), *(f"{field[key]:.4g}" for key in names), str(field["samples"])]
+            for name, field in document["fields"].items()
+        ],
+    )
+
+
+def _times(times: list[float]) -> str:
+    return f"{times[0]:g}" if len(times) == 1 else f"{len(times)} frames from {times[0]:g} to {times[-1]:g}"
