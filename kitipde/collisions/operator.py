@@ -1,0 +1,262 @@
+"""Collisions of particle pairs: equations (2)-(5) of KITINet, and their adjoint.
+
+Particles i = 1…N of one sample have positions x_i and velocities v_i in R^d. For a pair (i, j)
+
+    X_r = |x_i − x_j|,   V_r = |v_i − v_j|,   X_cm = (x_i + x_j)/2,   V_cm = (v_i + v_j)/2            (2)
+    Δv_ij = V_cm + ½ V_r n − v_i,   Δv_ji = V_cm − ½ V_r n − v_j,   n uniform on the unit sphere      (3)
+    the pair collides if V_r e^(−X_r) / max V_r > 1 − coll_coef                                       (4)
+    v'_i = v_i + Σ_j Δv_ij,   x*_i = (x_i + Σ_j X_cm) / (1 + k_i),   out = x* + dt·v'                 (5)
+
+with k_i the number of collisions of i. The functions below work on lists of E pairs, so that no N×N×d tensor exists;
+equation (4) is applied in `selection`, which finds the pairs.
+
+The published scripts differ from (3): Δv_ij = (v_i − v_j)/2 + V_r n. Both are Δv_ij = drift·(V_cm − v_i) +
+scatter·V_r n, with (drift, scatter) = (1, ½) in the paper, (−1, 1) in the scripts and (1, 0) without noise.
+
+References:
+    KITINet, section 3 and Algorithm 1.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+__all__ = [
+    "LAWS",
+    "Law",
+    "Pairs",
+    "centre",
+    "collide",
+    "collide_adjoint",
+    "collision_rate",
+    "relative_distance",
+    "relative_speed",
+    "unit_vectors",
+    "velocity_change",
+]
+
+# Elements of the pair tensors that are held at once: enough to be efficient, few enough to stay in the cache.
+CHUNK = 1 << 18
+
+
+class Law(NamedTuple):
+    """What a collision does: Δv_ij = drift·(V_cm − v_i) + scatter·V_r n."""
+
+    drift: float
+    scatter: float
+
+
+LAWS = {"kiti": Law(1.0, 0.5), "kiti-published": Law(-1.0, 1.0), "mixing": Law(1.0, 0.0)}
+
+
+class Pairs(NamedTuple):
+    """E colliding pairs: particles `first` < `second` of `sample`; pairs of one sample follow one another."""
+
+    sample: Int[Tensor, "E"]
+    first: Int[Tensor, "E"]
+    second: Int[Tensor, "E"]
+
+
+def relative_distance(x_i: Float[Tensor, "*E d"], x_j: Float[Tensor, "*E d"]) -> Float[Tensor, "*E"]:
+    """X_r = |x_i − x_j|, equation (2)."""
+    return torch.linalg.vector_norm(x_i - x_j, dim=-1)
+
+
+def relative_speed(v_i: Float[Tensor, "*E d"], v_j: Float[Tensor, "*E d"]) -> Float[Tensor, "*E"]:
+    """V_r = |v_i − v_j|, equation (2)."""
+    return torch.linalg.vector_norm(v_i - v_j, dim=-1)
+
+
+def centre(a_i: Float[Tensor, "*E d"], a_j: Float[Tensor, "*E d"]) -> Float[Tensor, "*E d"]:
+    """X_cm or V_cm: the middle of two particles' positions or velocities, equation (2)."""
+    return (a_i + a_j) / 2
+
+
+def unit_vectors(
+    pairs: int, dimension: int, generator: torch.Generator | None, like: Float[Tensor, "..."]
+) -> Float[Tensor, "E d"]:
+    """n of equation (3): directions uniform on the unit sphere of R^d (±1 for d = 1)."""
+    normal = torch.randn(pairs, dimension, generator=generator, dtype=like.dtype, device=like.device)
+    length = torch.linalg.vector_norm(normal, dim=-1, keepdim=True)
+    return normal / length.clamp_min(torch.finfo(like.dtype).tiny)
+
+
+def velocity_change(
+    v_i: Float[Tensor, "E d"], v_j: Float[Tensor, "E d"], direction: Float[Tensor, "E d"] | None, law: Law
+) -> Float[Tensor, "E d"]:
+    """Δv_ij of equation (3); Δv_ji = −Δv_ij, so a collision conserves momentum.
+
+    Args:
+        v_i: velocities of the first particles.
+        v_j: velocities of the second particles.
+        direction: n_ij; none when the law has no noise.
+        law: the paper's, the published scripts' or the noiseless one.
+    """
+    change = law.drift * (centre(v_i, v_j) - v_i)
+    if direction is None:
+        return change
+    return change + law.scatter * relative_speed(v_i, v_j)[..., None] * direction
+
+
+def collision_rate(
+    distance: Float[Tensor, "*E"], speed: Float[Tensor, "*E"], fastest: Float[Tensor, "*E"]
+) -> Float[Tensor, "*E"]:
+    """V_r e^(−X_r) / max V_r, the left side of equation (4); zero where all velocities of a sample are equal."""
+    return torch.where(fastest > 0, speed / fastest, 0) * torch.exp(-distance)
+
+
+def collide(
+    x: Float[Tensor, "samples N d"],
+    v: Float[Tensor, "samples N d"],
+    pairs: Pairs,
+    generators: list[torch.Generator],
+    law: Law,
+    dt: float,
+    update_position: bool,
+) -> tuple[Float[Tensor, "samples N d"], Float[Tensor, "replicas 4"]]:
+    """Equation (5): x* + dt·v' after the collisions of these pairs, and what they did.
+
+    Args:
+        x: positions.
+        v: velocities.
+        pairs: the pairs that collide.
+        generators: sources of the directions, one for each equal share of the samples (a replica).
+        law: what a collision does.
+        dt: time step.
+        update_position: False keeps x* = x.
+
+    Returns:
+        The new positions, and for each replica collisions per particle, share of particles that collided, |Σ(v' − v)|
+        over Σ|v| (its scale), and (Σ|v'|² − Σ|v|²) over Σ|v|².
+    """
+    samples, particles, _ = x.shape
+    touched, slot_i, slot_j = _colliding_particles(pairs, particles)
+    sample, particle = touched // particles, touched % particles
+    position, velocity = x[sample, particle], v[sample, particle]
+    count = torch.bincount(torch.cat([slot_i, slot_j]), minlength=len(touched)).to(x.dtype)
+
+    velocity_sum, centre_sum = torch.zeros_like(velocity), torch.zeros_like(position)
+    for part, direction in _chunks(pairs, samples, v, generators, law):
+        first, second = slot_i[part], slot_j[part]
+        change = velocity_change(velocity[first], velocity[second], direction, law)
+        velocity_sum.index_add_(0, first, change).index_add_(0, second, change, alpha=-1)
+        if update_position:
+            middle = centre(position[first], position[second])
+            centre_sum.index_add_(0, first, middle).index_add_(0, second, middle)
+    after = velocity + velocity_sum
+    start = (position + centre_sum) / (1 + count)[:, None] if update_position else position
+
+    out = torch.add(x, v, alpha=dt)
+    out[sample, particle] = torch.add(start, after, alpha=dt)
+    return out, _statistics(v, sample, count, velocity, velocity_sum, len(generators))
+
+
+def collide_adjoint(
+    gradient: Float[Tensor, "samples N d"],
+    v: Float[Tensor, "samples N d"],
+    pairs: Pairs,
+    generators: list[torch.Generator],
+    law: Law,
+    dt: float,
+    update_position: bool,
+) -> tuple[Float[Tensor, "samples N d"], Float[Tensor, "samples N d"]]:
+    """Gradients of `collide` with respect to x and v, the pairs and the directions held constant.
+
+    The directions are drawn a second time from generators in the same state, instead of being stored.
+    At V_r = 0 the gradient of V_r is taken as 0.
+
+    Args:
+        gradient: gradient g with respect to x* + dt·v'.
+        v: velocities before the collisions.
+        pairs: as in `collide`.
+        generators: as in `collide`, in the state they had there.
+        law: as in `collide`.
+        dt: as in `collide`.
+        update_position: as in `collide`.
+    """
+    samples, particles, _ = v.shape
+    touched, slot_i, slot_j = _colliding_particles(pairs, particles)
+    sample, particle = touched // particles, touched % particles
+    gradient_out, velocity = gradient[sample, particle], v[sample, particle]
+    count = torch.bincount(torch.cat([slot_i, slot_j]), minlength=len(touched)).to(v.dtype)
+
+    # out_i holds (x_i + Σ X_cm) / (1 + k_i): each position counts once with its own weight, half with each partner's.
+    weighted = gradient_out / (1 + count)[:, None]
+    position_gradient = weighted.clone() if update_position else gradient_out.clone()
+    velocity_gradient = gradient_out * dt
+    for part, direction in _chunks(pairs, samples, v, generators, law):
+        first, second = slot_i[part], slot_j[part]
+        on_change = dt * (gradient_out[first] - gradient_out[second])
+        on_velocity = (-law.drift / 2) * on_change
+        if direction is not None:
+            apart = velocity[first] - velocity[second]
+            speed = torch.linalg.vector_norm(apart, dim=-1, keepdim=True)
+            along = (direction * on_change).sum(-1, keepdim=True)
+            on_velocity += law.scatter * torch.where(speed > 0, along / speed, 0) * apart
+        velocity_gradient.index_add_(0, first, on_velocity).index_add_(0, second, on_velocity, alpha=-1)
+        if update_position:
+            on_centre = centre(weighted[first], weighted[second])
+            position_gradient.index_add_(0, first, on_centre).index_add_(0, second, on_centre)
+    gradient_x, gradient_v = gradient.clone(), gradient * dt
+    gradient_x[sample, particle] = position_gradient
+    gradient_v[sample, particle] = velocity_gradient
+    return gradient_x, gradient_v
+
+
+def _colliding_particles(pairs: Pairs, particles: int) -> tuple[Int[Tensor, "T"], Int[Tensor, "E"], Int[Tensor, "E"]]:
+    """The T particles that collide (as sample·N + particle), and each pair's places among them."""
+    both = torch.cat([pairs.sample * particles + pairs.first, pairs.sample * particles + pairs.second])
+    touched, slots = torch.unique(both, return_inverse=True)
+    slot_i, slot_j = slots.chunk(2)
+    return touched, slot_i, slot_j
+
+
+def _chunks(
+    pairs: Pairs, samples: int, v: Float[Tensor, "samples N d"], generators: list[torch.Generator], law: Law
+) -> Iterator[tuple[slice, Float[Tensor, "chunk d"] | None]]:
+    """Successive runs of pairs with their directions; each replica's pairs are served by its own generator."""
+    dimension = v.shape[-1]
+    length = max(1, CHUNK // max(1, dimension))
+    share = samples // len(generators)
+    ends = torch.searchsorted(pairs.sample, share * torch.arange(1, len(generators) + 1, device=v.device)).tolist()
+    start = 0
+    for generator, end in zip(generators, ends, strict=True):
+        while start < end:
+            part = slice(start, min(start + length, end))
+            size = part.stop - part.start
+            yield part, unit_vectors(size, dimension, generator, v) if law.scatter else None
+            start = part.stop
+
+
+def _statistics(
+    v: Float[Tensor, "samples N d"],
+    sample: Int[Tensor, "T"],
+    count: Float[Tensor, "T"],
+    velocity: Float[Tensor, "T d"],
+    change: Float[Tensor, "T d"],
+    replicas: int,
+) -> Float[Tensor, "replicas 4"]:
+    samples, particles, _ = v.shape
+    replica = sample // max(1, samples // replicas)
+    scale = torch.linalg.vector_norm(v.unflatten(0, (replicas, samples // replicas)), dim=(1, 2, 3))
+    energy = scale.square()
+
+    def total(values: Float[Tensor, "T *rest"]) -> Float[Tensor, "replicas *rest"]:
+        return values.new_zeros(replicas, *values.shape[1:]).index_add_(0, replica, values)
+
+    size = max(1, samples // replicas * particles)
+    momentum = torch.linalg.vector_norm(total(change), dim=-1)
+    gained = total((change * (2 * velocity + change)).sum(-1))
+    return torch.stack(
+        [
+            total(count) / size,
+            total(torch.ones_like(count)) / size,
+            # |Σ(v' − v)| over √(size·Σ|v|²), which is Σ|v| for particles of equal speed
+            torch.where(scale > 0, momentum / (scale * size**0.5), 0),
+            torch.where(energy > 0, gained / energy, 0),
+        ],
+        dim=-1,
+    )

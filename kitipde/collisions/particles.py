@@ -1,0 +1,111 @@
+"""How a feature map becomes particles, and back (Algorithm 1, lines 4 and 9).
+
+A feature map x has shape [B, C, *S]; operators see particles of shape [samples, N, d]: in each sample N particles in
+R^d. The layouts are
+
+    flat     a sample is reshaped to (d, N), N = C·|S|/d; particle p is column p          samples = B
+    token    the channels of each grid point are reshaped to (d, N), N = C/d              samples = B·|S|
+    channel  each channel's whole field is one particle, N = C and d = |S|                samples = B
+
+`flat` and `channel` are views: no data moves.
+"""
+
+import math
+
+from jaxtyping import Float
+from torch import Tensor
+
+from kitipde.config import ResidualConfig
+from kitipde.errors import InputError
+
+__all__ = ["check_particles", "to_features", "to_particles"]
+
+SHOWN = 12
+
+
+def to_particles(features: Float[Tensor, "B C *S"], layout: str, heads: int) -> Float[Tensor, "samples N d"]:
+    """The particles of a feature map.
+
+    Args:
+        features: feature map [B, C, *S].
+        layout: `flat`, `token` or `channel`.
+        heads: d, the dimension of the particles' space; `channel` does not use it.
+
+    Raises:
+        InputError: the heads do not divide what is to be split.
+    """
+    batch, channels, *grid = features.shape
+    points = math.prod(grid)
+    if layout == "channel":
+        return features.reshape(batch, channels, points)
+    _check_heads(layout, heads, channels, points)
+    if layout == "flat":
+        return features.reshape(batch, heads, channels * points // heads).transpose(1, 2)
+    split = features.reshape(batch, heads, channels // heads, points)
+    return split.permute(0, 3, 2, 1).reshape(batch * points, channels // heads, heads)
+
+
+def to_features(
+    particles: Float[Tensor, "samples N d"], like: Float[Tensor, "B C *S"], layout: str
+) -> Float[Tensor, "B C *S"]:
+    """The feature map whose particles these are; inverse of `to_particles`."""
+    if layout == "channel":
+        return particles.reshape(like.shape)
+    if layout == "flat":
+        return particles.transpose(1, 2).reshape(like.shape)
+    batch, _, *grid = like.shape
+    split = particles.reshape(batch, math.prod(grid), *particles.shape[1:])
+    return split.permute(0, 3, 2, 1).reshape(like.shape)
+
+
+def check_particles(config: ResidualConfig, channels: int, grid: tuple[int, ...]) -> None:
+    """Whether a model of these channels on this grid can be divided into the particles that are asked for.
+
+    Args:
+        config: the residual's settings.
+        channels: C of the feature maps.
+        grid: points per axis; for token streams (tokens,).
+
+    Raises:
+        InputError: collision_heads does not divide (the message lists the heads that do), or target_rate is more
+            than a particle can collide.
+    """
+    if config.kind in ("plain", "dropout"):
+        return
+    points = math.prod(grid)
+    if config.layout != "channel":
+        _check_heads(config.layout, config.collision_heads, channels, points)
+    particles = {
+        "flat": channels * points // config.collision_heads,
+        "token": channels // config.collision_heads,
+        "channel": channels,
+    }[config.layout]
+    if config.kind != "gaussian" and config.target_rate is not None and config.target_rate > particles - 1:
+        raise InputError(
+            f"residual.target_rate={config.target_rate}: with {particles} particles in a sample "
+            f"one can collide at most {particles - 1} times"
+        )
+
+
+def _check_heads(layout: str, heads: int, channels: int, points: int) -> None:
+    size = channels * points if layout == "flat" else channels
+    if size == 0 or size % heads == 0:
+        return
+    what = f"{channels} channels x {points} points = {size}" if layout == "flat" else f"{channels} channels"
+    raise InputError(
+        f"residual.collision_heads={heads} does not divide {what} (layout {layout}); "
+        f"heads that do: {_listing(_divisors(size), heads)}"
+    )
+
+
+def _divisors(size: int) -> list[int]:
+    low = [k for k in range(1, math.isqrt(size) + 1) if size % k == 0]
+    return sorted({*low, *(size // k for k in low)})
+
+
+def _listing(divisors: list[int], near: int) -> str:
+    """All divisors, or those nearest to the wished number (by ratio) when there are many."""
+    if len(divisors) <= SHOWN:
+        return ", ".join(map(str, divisors))
+    nearest = sorted(divisors, key=lambda divisor: abs(math.log(divisor / near)))[:SHOWN]
+    return f"{', '.join(map(str, sorted(nearest)))} (the {SHOWN} nearest of {len(divisors)})"
