@@ -19,7 +19,7 @@ import numpy as np
 
 from kitipde.evaluation.statistics import Comparison, compare_errors
 
-SEED_COUNTS = (2, 3, 5, 10)
+SEED_COUNTS = (3, 5, 10)
 TEST_SAMPLES = (20, 100)
 LAWS = ("normal", "t5", "skewed")
 

@@ -12,8 +12,9 @@ coefficients normalised so that Σ|f̂|² = ⟨f²⟩:
     drifts         ⟨p⟩ − ⟨t⟩ (mass) and ⟨p²⟩ / ⟨t²⟩ − 1 (energy, or enstrophy when the field is a vorticity)
     correlation    Pearson's, over the points of the frame
 
-A relative error of a truth that is zero everywhere is undefined and is NaN here; means leave it out. Everything is
-computed in float64 whatever the fields are stored in. docs/metrics.md tells what each number is good for.
+A relative error of a truth that is zero everywhere is undefined and is NaN here; means leave it out. A prediction that
+is not finite has infinite errors, so that no mean can leave it out. Everything is computed in float64 whatever the
+fields are stored in. docs/metrics.md tells what each number is good for.
 """
 
 from collections.abc import Sequence
@@ -284,17 +285,17 @@ def _measure_chunk(
     power, mean = target.square().mean(axes), target.mean(axes)
     prediction_mean = prediction.mean(axes)
     errors = FrameErrors(
-        mse=error.square().mean(axes),
+        mse=_or_infinite(error.square().mean(axes)),
         target_mean=mean,
         target_power=power,
-        error_h1=(error_power * h1_weight).flatten(2).sum(-1),
+        error_h1=_or_infinite((error_power * h1_weight).flatten(2).sum(-1)),
         target_h1=(target_power * h1_weight).flatten(2).sum(-1),
-        max_error=error.abs().amax(axes),
-        band_low=low.sum(-1).sqrt(),
-        band_middle=middle.sum(-1).sqrt(),
-        band_high=high.sum(-1).sqrt(),
-        mean_drift=prediction_mean - mean,
-        power_drift=_ratio(prediction.square().mean(axes), power) - 1.0,
+        max_error=_or_infinite(error.abs().amax(axes)),
+        band_low=_or_infinite(low.sum(-1).sqrt()),
+        band_middle=_or_infinite(middle.sum(-1).sqrt()),
+        band_high=_or_infinite(high.sum(-1).sqrt()),
+        mean_drift=_or_infinite(prediction_mean - mean),
+        power_drift=_ratio(_or_infinite(prediction.square().mean(axes)), power) - 1.0,
         correlation=_correlation(prediction, target),
     )
     spectra = Spectra(len(target), target_shells.sum(0), prediction_shells.sum(0), error_shells.sum(0))
@@ -346,3 +347,8 @@ def _correlation(prediction: Tensor, target: Tensor) -> Float[Tensor, "samples f
 def _ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
     """Their quotient, NaN where the denominator is zero (an undefined relative error, not an infinite one)."""
     return torch.where(denominator > 0, numerator / denominator, torch.nan)
+
+
+def _or_infinite(error: Tensor) -> Tensor:
+    """Infinity for the NaN that a prediction which is not finite leaves."""
+    return error.nan_to_num(nan=torch.inf, posinf=torch.inf, neginf=-torch.inf)

@@ -142,6 +142,17 @@ def test_relative_errors_of_a_zero_truth_are_undefined_and_the_absolute_ones_are
     torch.testing.assert_close(rollout.rmse, torch.full((2,), 0.5, dtype=torch.float64))
 
 
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_prediction_that_is_not_finite_has_infinite_errors_in_its_sample_only(value: float):
+    truth = random_fields(2, 3, 16)
+    guess = truth + 0.1
+    guess[0, 1, 5] = value
+    rollout = over_rollout(measure(guess, truth, (1.0,))[0])
+    for name in ("mse", "rmse", "nrmse", "relative_l2", "relative_h1", "max_error", "band_high"):
+        assert getattr(rollout, name)[0] == math.inf, name
+        assert getattr(rollout, name)[1].isfinite(), name
+
+
 def test_correlation_is_numpys_and_blind_to_scale_and_shift():
     truth, guess = random_fields(2, 2, 30), random_fields(2, 2, 30, seed=3)
     errors, _ = measure(guess, truth, (1.0,))

@@ -1,0 +1,186 @@
+"""Two runs against each other: whether they may be compared, and what comes out."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from kitipde.errors import InputError
+from kitipde.evaluation.evaluate import evaluate_runs
+from kitipde.evaluation.records import Evaluation, metric
+from kitipde.evaluation.statistics import Comparison, compare_errors, verdict
+from kitipde.runs import Run, open_run
+
+__all__ = ["RunComparison", "compare_evaluations", "compare_runs"]
+
+
+@dataclass(frozen=True)
+class RunComparison:
+    """What comparing run B with run A found.
+
+    Attributes:
+        a: name of the reference.
+        b: name of the other.
+        metric: name of the error.
+        resolution: points per axis.
+        errors_a: mean error of each seed of A.
+        errors_b: mean error of each seed of B.
+        seeds_a: the seeds of A.
+        seeds_b: the seeds of B; with pairing, those of A.
+        result: ratio, interval, test.
+        verdict: in words.
+        remarks: what limits the comparison.
+    """
+
+    a: str
+    b: str
+    metric: str
+    resolution: int
+    errors_a: tuple[float, ...]
+    errors_b: tuple[float, ...]
+    seeds_a: tuple[int, ...]
+    seeds_b: tuple[int, ...]
+    result: Comparison
+    verdict: str
+    remarks: tuple[str, ...]
+
+
+def compare_runs(
+    a: str | Path,
+    b: str | Path,
+    data: str | Path | None = None,
+    resolution: int | None = None,
+    metric_name: str = "relative_l2",
+    *,
+    progress: Callable[[int, int, str], None] = lambda done, total, note: None,
+    remark: Callable[[str], None] = lambda text: None,
+) -> RunComparison:
+    """Evaluate two runs on the same samples and compare them.
+
+    Args:
+        a: folder of the reference run.
+        b: folder of the other.
+        data: a dataset file; None for the one that both were trained on.
+        resolution: points per axis; None for the one that both were trained at.
+        metric_name: of the error, as in `kitipde.evaluation.METRICS`.
+        progress: told (samples done, samples in all, note).
+        remark: told what a person should know.
+
+    Raises:
+        InputError: if the two cannot be compared: other data, another split, another training resolution.
+    """
+    metric(metric_name)
+    runs = open_run(a), open_run(b)
+    if data is None:
+        _check_same_data(*runs)
+    if resolution is None:
+        resolution = _common_resolution(*runs)
+    first, second = evaluate_runs([a, b], data, [resolution], progress=progress, remark=remark)
+    return compare_evaluations(first, second, resolution, metric_name)
+
+
+def compare_evaluations(
+    a: Evaluation, b: Evaluation, resolution: int, metric_name: str = "relative_l2"
+) -> RunComparison:
+    """Compare two evaluations of the same samples.
+
+    Raises:
+        InputError: if they are not of the same samples, or no errors are left to compare.
+    """
+    if (a.subject.identity, a.subject.samples) != (b.subject.identity, b.subject.samples):
+        raise InputError(
+            f"{a.run.path} and {b.run.path} cannot be compared: the first was evaluated on {a.subject.description}, the "
+            f"second on {b.subject.description}"
+        )
+    _check_same_task(a.run, b.run)
+    remarks = []
+    errors_a, errors_b = (np.abs(one.errors(metric_name, resolution)) for one in (a, b))
+    seeds_a, seeds_b, paired = _pair(a, b, remarks)
+    errors_a = errors_a[[a.seeds.index(seed) for seed in seeds_a]]
+    errors_b = errors_b[[b.seeds.index(seed) for seed in seeds_b]]
+    defined = ~(np.isnan(errors_a).any(0) | np.isnan(errors_b).any(0))
+    if not defined.all():
+        remarks.append(f"{int((~defined).sum())} samples left out: their truth is zero, so the error is undefined")
+    errors_a, errors_b = errors_a[:, defined], errors_b[:, defined]
+    _check_finite(a, errors_a)
+    _check_finite(b, errors_b)
+    if errors_a.shape[1] < 2:
+        raise InputError(f"{metric_name} is defined for {errors_a.shape[1]} test samples; a comparison needs at least 2")
+    if errors_a.mean() == 0 or errors_b.mean() == 0:
+        raise InputError(f"{metric_name} is 0 on every sample for one of the runs: there is no ratio")
+    result = compare_errors(errors_a, errors_b, paired=paired)
+    return RunComparison(
+        a=a.label,
+        b=b.label,
+        metric=metric_name,
+        resolution=resolution,
+        errors_a=tuple(errors_a.mean(1).tolist()),
+        errors_b=tuple(errors_b.mean(1).tolist()),
+        seeds_a=seeds_a,
+        seeds_b=seeds_b,
+        result=result,
+        verdict=verdict(result, a.label, b.label),
+        remarks=tuple(remarks),
+    )
+
+
+def _check_same_data(a: Run, b: Run) -> None:
+    if a.dataset_identity != b.dataset_identity:
+        raise InputError(
+            f"{a.path} and {b.path} cannot be compared: they were trained on other data ({a.dataset_path.name}, identity "
+            f"{a.dataset_identity[:12]}, and {b.dataset_path.name}, {b.dataset_identity[:12]}); give both a common test "
+            "file with --data"
+        )
+    splits = [(run.config.data.train, run.config.data.validation, run.config.data.test) for run in (a, b)]
+    if splits[0] != splits[1]:
+        words = ["/".join("rest" if count is None else str(count) for count in split) for split in splits]
+        raise InputError(
+            f"{a.path} and {b.path} cannot be compared: their splits differ (train/validation/test {words[0]} and "
+            f"{words[1]}), so one may have trained on what the other is tested on"
+        )
+
+
+def _check_same_task(a: Run, b: Run) -> None:
+    for key in ("input", "target", "input_frames", "output_frames", "downsample"):
+        values = getattr(a.config.data, key), getattr(b.config.data, key)
+        if values[0] != values[1]:
+            raise InputError(f"{a.path} and {b.path} cannot be compared: data.{key} is {values[0]} and {values[1]}")
+
+
+def _common_resolution(a: Run, b: Run) -> int:
+    if a.facts.resolution != b.facts.resolution:
+        raise InputError(
+            f"{a.path} was trained at {a.facts.resolution} points per axis and {b.path} at {b.facts.resolution}: say at "
+            "which to compare them with --resolution"
+        )
+    return a.facts.resolution
+
+
+def _pair(a: Evaluation, b: Evaluation, remarks: list[str]) -> tuple[tuple[int, ...], tuple[int, ...], bool]:
+    """The seeds to compare, and whether they go in pairs: the same seed saw the same batches in the same order."""
+    if a.run.config.training.batch_size != b.run.config.training.batch_size:
+        remarks.append("seeds are not paired: the runs have other batch sizes, so the same seed saw other batches")
+        return a.seeds, b.seeds, False
+    common = tuple(seed for seed in a.seeds if seed in b.seeds)
+    if len(common) == len(a.seeds) == len(b.seeds):
+        return common, common, True
+    if len(common) >= 2 or (common and min(len(a.seeds), len(b.seeds)) == 1):
+        listed = ", ".join(map(str, common))
+        remarks.append(f"only the seeds that both runs have are compared: {listed}")
+        return common, common, True
+    remarks.append(f"seeds are not paired: {a.label} has {_list(a.seeds)}, {b.label} has {_list(b.seeds)}")
+    return a.seeds, b.seeds, False
+
+
+def _list(seeds: tuple[int, ...]) -> str:
+    return "seeds " + ", ".join(map(str, seeds)) if len(seeds) > 1 else f"seed {seeds[0]}"
+
+
+def _check_finite(evaluation: Evaluation, errors: np.ndarray) -> None:
+    diverged = int((~np.isfinite(errors).all(1)).sum())
+    if diverged:
+        raise InputError(
+            f"{evaluation.run.path} cannot be compared: {diverged} of its {len(errors)} seeds give predictions that are "
+            "not finite"
+        )

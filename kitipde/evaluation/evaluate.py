@@ -1,0 +1,240 @@
+"""Every error of a run's seeds, at several resolutions, in one pass over the data and in bounded memory."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from datagen.store import Dataset, open_dataset
+from torch import Tensor, nn
+
+from kitipde.config import DataConfig
+from kitipde.data.windows import Windows, load_windows
+from kitipde.errors import InputError
+from kitipde.evaluation.labels import label_runs
+from kitipde.evaluation.metrics import FrameErrors, Spectra, join, join_spectra, measure, over_rollout, power_above
+from kitipde.evaluation.records import Evaluation, Examples, Measured, merge_resolutions, to_metrics
+from kitipde.evaluation.storage import fingerprint, read_evaluation, write_evaluation
+from kitipde.evaluation.subject import Subject, check_resolutions, choose_subject, default_resolutions
+from kitipde.models.rollout import rollout
+from kitipde.runs import Replica, Run, open_run
+
+__all__ = ["evaluate_runs"]
+
+Progress = Callable[[int, int, str], None]
+Remark = Callable[[str], None]
+
+# Values of fields, and grid points that a network works on, held at once: some 100 MB of fields, and 0.5 GB inside a
+# network of width 64. A single sample may need more.
+_BATCH_VALUES = 2**22
+_BATCH_POINTS = 2**18
+_BATCH_SAMPLES = 64
+
+
+def evaluate_runs(
+    paths: Sequence[str | Path],
+    data: str | Path | None = None,
+    resolutions: Sequence[int] = (),
+    *,
+    frames: int | None = None,
+    stored: bool = False,
+    progress: Progress = lambda done, total, note: None,
+    remark: Remark = lambda text: None,
+) -> tuple[Evaluation, ...]:
+    """Evaluate several runs, each on its own test split or all on one file; results are stored beside each run.
+
+    What is stored and still true — same weights, same data, same frames — is read, not computed again.
+
+    Args:
+        paths: run folders.
+        data: a dataset file; None for the one that each run was trained on.
+        resolutions: points per axis to evaluate at; none for half, all and twice those of training.
+        frames: frames to predict; None for as many as in training.
+        stored: without `resolutions`, take those of an earlier evaluation, if there is one, and that of training.
+        progress: told (samples done, samples in all, note).
+        remark: told what a person should know.
+
+    Raises:
+        InputError: if a folder is no run or has no weights, its data are missing, changed or of another kind, or a
+            resolution does not fit the grid. Nothing has been computed then.
+    """
+    runs = [open_run(path) for path in paths]
+    if len({run.path.resolve() for run in runs}) < len(runs):
+        raise InputError(f"a run is given twice: {', '.join(str(run.path) for run in runs)}")
+    if frames is not None:
+        runs = [_with_frames(run, frames) for run in runs]
+    labels = label_runs(runs)
+    plans = [
+        _plan(run, label, data, resolutions, stored, remark) for run, label in zip(runs, labels, strict=True)
+    ]
+    total = sum(plan.work for plan in plans)
+    done, evaluations = 0, []
+    for plan in plans:
+        before = done
+        evaluations.append(_carry_out(plan, lambda made, note, before=before: progress(before + made, total, note)))
+        done += plan.work
+    return tuple(evaluations)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What will be computed, after everything that can be wrong has been checked."""
+
+    run: Run
+    label: str
+    subject: Subject
+    replicas: tuple[Replica, ...]
+    resolutions: tuple[int, ...]
+    stored: Evaluation | None
+
+    @property
+    def work(self) -> int:
+        """Samples to predict."""
+        return len(self.subject.samples) * len(self.missing) * len(self.replicas)
+
+    @property
+    def missing(self) -> tuple[int, ...]:
+        """Resolutions that are not stored."""
+        known = () if self.stored is None else self.stored.resolutions
+        return tuple(resolution for resolution in self.resolutions if resolution not in known)
+
+
+def _with_frames(run: Run, frames: int) -> Run:
+    if frames < 1:
+        raise InputError(f"--frames {frames} must be at least 1")
+    data = run.config.data.model_copy(update={"output_frames": frames})
+    return replace(run, config=run.config.model_copy(update={"data": data}))
+
+
+def _plan(
+    run: Run, label: str, data: str | Path | None, resolutions: Sequence[int], use_stored: bool, remark: Remark
+) -> _Plan:
+    subject = choose_subject(run, None if data is None else Path(data))
+    if not subject.own:
+        remark(f"{run.name}: {subject.path} is not the dataset it was trained on; all its samples are used")
+    check_resolutions(subject, resolutions, run.config.data.downsample)
+    replicas = _trained_replicas(run, remark)
+    stored = read_evaluation(run, label, subject, fingerprint(run, subject, replicas))
+    wanted = set(resolutions) or set(default_resolutions(run, subject))
+    if use_stored and not resolutions and stored is not None:
+        wanted = {*stored.resolutions, *(wanted & {run.facts.resolution})}
+    return _Plan(run, label, subject, replicas, tuple(sorted(wanted)), stored)
+
+
+def _trained_replicas(run: Run, remark: Remark) -> tuple[Replica, ...]:
+    replicas = tuple(replica for replica in run.replicas if replica.best_path.is_file())
+    if not replicas:
+        raise InputError(f"{run.path} has no trained weights yet; train it with `kitipde train --resume --out {run.path}`")
+    for replica in run.replicas:
+        if replica not in replicas:
+            remark(f"{run.name}: seed {replica.seed} has no weights yet and is left out")
+        elif not replica.facts().get("finished", False):
+            remark(f"{run.name}: the training of seed {replica.seed} has not finished")
+    return replicas
+
+
+def _carry_out(plan: _Plan, progress: Callable[[int, str], None]) -> Evaluation:
+    if plan.missing or plan.stored is None:
+        evaluation = _compute(plan, progress)
+        write_evaluation(evaluation, fingerprint(plan.run, plan.subject, plan.replicas))
+    else:
+        evaluation = plan.stored
+    return replace(evaluation, metrics=evaluation.metrics.sel(resolution=list(plan.resolutions)))
+
+
+def _compute(plan: _Plan, progress: Callable[[int, str], None]) -> Evaluation:
+    """Measure what is missing and join it to what is stored."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    models = [replica.load_model().to(device) for replica in plan.replicas]
+    per_resolution = len(plan.subject.samples) * len(models)
+    with open_dataset(plan.subject.path) as dataset:
+        measured = []
+        for number, resolution in enumerate(plan.missing):
+            note, before = f"{plan.run.name} at {resolution}", number * per_resolution
+            measured.append(
+                _measure(plan, dataset, models, resolution, device, lambda done, b=before, n=note: progress(b + done, n))
+            )
+        config, subject = plan.run.config.data, plan.subject
+        metrics = to_metrics(
+            measured,
+            [replica.seed for replica in plan.replicas],
+            load_windows(dataset, config, subject.samples[:1], plan.missing[0]),
+            subject,
+        )
+        finest, examples = measured[-1], None if plan.stored is None else plan.stored.examples
+        if plan.stored is None or finest.resolution > max(plan.stored.resolutions):
+            examples = _examples(plan, dataset, models[0], finest, device)
+    assert examples is not None
+    if plan.stored is not None:
+        metrics = merge_resolutions(plan.stored.metrics, metrics)
+    return Evaluation(plan.run, plan.label, plan.subject, metrics, examples)
+
+
+def _measure(
+    plan: _Plan,
+    dataset: Dataset,
+    models: Sequence[nn.Module],
+    resolution: int,
+    device: torch.device,
+    progress: Callable[[int], None],
+) -> Measured:
+    errors: list[list[FrameErrors]] = [[] for _ in models]
+    spectra: list[list[Spectra]] = [[] for _ in models]
+    config, done = plan.run.config.data, 0
+    for windows in _batches(dataset, config, plan.subject.samples, resolution):
+        lengths = (plan.subject.length,) * len(windows.grid)
+        for model, model_errors, model_spectra in zip(models, errors, spectra, strict=True):
+            batch_errors, batch_spectra = measure(_predict(model, windows, device), windows.targets, lengths)
+            model_errors.append(batch_errors)
+            model_spectra.append(batch_spectra)
+            done += len(windows)
+            progress(done)
+    return Measured(
+        resolution,
+        tuple(join(parts) for parts in errors),
+        tuple(join_spectra(parts) for parts in spectra),
+        _lost_power(dataset, config, plan.subject, resolution),
+    )
+
+
+def _batches(dataset: Dataset, config: DataConfig, samples: range, resolution: int) -> Iterator[Windows]:
+    points = 1
+    for stored in dataset.grid:
+        points *= stored * resolution // dataset.grid[0]
+    values = points * (config.input_frames + config.output_frames)
+    size = max(1, min(_BATCH_VALUES // values, _BATCH_POINTS // points, _BATCH_SAMPLES))
+    for start in range(0, len(samples), size):
+        yield load_windows(dataset, config, samples[start : start + size], resolution)
+
+
+@torch.no_grad()
+def _predict(model: nn.Module, windows: Windows, device: torch.device) -> Tensor:
+    return rollout(model, windows.inputs.to(device), windows.targets.shape[1]).cpu()
+
+
+def _lost_power(dataset: Dataset, config: DataConfig, subject: Subject, resolution: int) -> float:
+    """Share of the truth's power that the grid cannot hold, from the first samples at the stored resolution."""
+    values = max(1, 2**22 // (config.output_frames * max(1, torch.Size(dataset.grid).numel())))
+    windows = load_windows(dataset, config, subject.samples[: min(values, 16)], None)
+    return power_above(windows.targets, resolution)
+
+
+def _examples(plan: _Plan, dataset: Dataset, model: nn.Module, measured: Measured, device: torch.device) -> Examples:
+    """The fields of the first test sample, which nobody chose, and of the worst one, as the first seed predicts them."""
+    worst = int(over_rollout(measured.errors[0]).rmse.argmax())
+    chosen = tuple(dict.fromkeys((0, worst)))
+    samples = [plan.subject.samples[position] for position in chosen]
+    windows = [
+        load_windows(dataset, plan.run.config.data, range(sample, sample + 1), measured.resolution)
+        for sample in samples
+    ]
+    return Examples(
+        seed=plan.replicas[0].seed,
+        samples=tuple(samples),
+        truth=torch.cat([window.targets for window in windows]).numpy(),
+        prediction=torch.cat([_predict(model, window, device) for window in windows]).numpy(),
+        coordinates=windows[0].coordinates,
+        times=windows[0].times,
+        field=windows[0].field,
+        units=windows[0].units,
+    )

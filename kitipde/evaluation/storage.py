@@ -1,0 +1,122 @@
+"""Evaluations beside their run: written whole, read again only while they are still true.
+
+RUN/evaluation/test/metrics.nc              errors on the run's own test split
+RUN/evaluation/test/examples.nc             fields of a typical and of the worst sample
+RUN/evaluation/FILE-IDENTITY/…              the same on another dataset
+"""
+
+import hashlib
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+import kitipde
+from kitipde.evaluation.records import Evaluation, Examples
+from kitipde.evaluation.subject import Subject
+from kitipde.files import write_atomically
+from kitipde.runs import Replica, Run
+
+__all__ = ["evaluation_folder", "fingerprint", "read_evaluation", "write_evaluation"]
+
+# Raised when a stored number would come out differently: older files are then computed again.
+_VERSION = 1
+
+_SPACE = ("x", "y", "z")
+
+
+def evaluation_folder(run: Run, subject: Subject) -> Path:
+    """Where the evaluation of a run on some data lies."""
+    return run.path / "evaluation" / subject.folder
+
+
+def fingerprint(run: Run, subject: Subject, replicas: Sequence[Replica]) -> str:
+    """Changes when any stored number would: weights, data, samples, frames, how the grid is reduced."""
+    digest = hashlib.sha256()
+    data = run.config.data
+    facts = (_VERSION, subject.identity, subject.samples, data.input, data.target, data.input_frames, data.output_frames)
+    digest.update(repr((*facts, data.downsample)).encode())
+    for replica in replicas:
+        digest.update(f"{replica.seed}:".encode())
+        digest.update(hashlib.sha256(replica.best_path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def write_evaluation(evaluation: Evaluation, stamp: str) -> None:
+    """Store an evaluation; a crash leaves the old one or the new one."""
+    folder = evaluation_folder(evaluation.run, evaluation.subject)
+    folder.mkdir(parents=True, exist_ok=True)
+    subject = evaluation.subject
+    attributes = {
+        "run": evaluation.run.name,
+        "dataset": str(subject.path),
+        "dataset_identity": subject.identity,
+        "equation": subject.equation,
+        "evaluated_on": subject.description,
+        "kitipde_version": kitipde.__version__,
+        "fingerprint": stamp,
+    }
+    _write(evaluation.metrics.assign_attrs(attributes), folder / "metrics.nc")
+    _write(_to_fields(evaluation.examples).assign_attrs(attributes), folder / "examples.nc")
+
+
+def read_evaluation(run: Run, label: str, subject: Subject, stamp: str) -> Evaluation | None:
+    """A stored evaluation, or None if there is none that is still true.
+
+    Args:
+        run: the run.
+        label: its name in tables and legends.
+        subject: what it is evaluated on.
+        stamp: the fingerprint that the stored one must have.
+    """
+    folder = evaluation_folder(run, subject)
+    metrics, fields = (_read(folder / name, stamp) for name in ("metrics.nc", "examples.nc"))
+    if metrics is None or fields is None:
+        return None
+    return Evaluation(run, label, subject, metrics, _to_examples(fields))
+
+
+def _write(dataset: xr.Dataset, path: Path) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        # The h5netcdf engine is the one this program depends on.
+        file = Path(folder) / path.name
+        dataset.to_netcdf(file, engine="h5netcdf")
+        write_atomically(path, file.read_bytes())
+
+
+def _read(path: Path, stamp: str) -> xr.Dataset | None:
+    """A whole file in memory; None if it is missing, damaged or of other weights or data."""
+    try:
+        with xr.open_dataset(path, engine="h5netcdf") as dataset:
+            return dataset.load() if dataset.attrs.get("fingerprint") == stamp else None
+    except (OSError, ValueError, KeyError, RuntimeError):
+        return None
+
+
+def _to_fields(examples: Examples) -> xr.Dataset:
+    space = _SPACE[: len(examples.coordinates)]
+    dims = ("sample", "frame", *space)
+    attributes = {"long_name": examples.field, "units": examples.units}
+    dataset = xr.Dataset(
+        {"truth": (dims, examples.truth, attributes), "prediction": (dims, examples.prediction, attributes)},
+        coords={"sample": list(examples.samples), **dict(zip(space, examples.coordinates, strict=True))},
+    )
+    if examples.times is not None:
+        dataset = dataset.assign_coords(time=("frame", np.asarray(examples.times, float)))
+    return dataset.assign(seed=examples.seed)
+
+
+def _to_examples(fields: xr.Dataset) -> Examples:
+    space = [name for name in _SPACE if name in fields.coords]
+    return Examples(
+        seed=int(fields["seed"]),
+        samples=tuple(fields["sample"].values.tolist()),
+        truth=fields["truth"].values,
+        prediction=fields["prediction"].values,
+        coordinates=tuple(fields[name].values for name in space),
+        times=fields["time"].values if "time" in fields.coords else None,
+        field=str(fields["truth"].attrs["long_name"]),
+        units=str(fields["truth"].attrs["units"]),
+    )

@@ -1,0 +1,119 @@
+"""One line a run and resolution: means over test samples, and over seeds with their spread."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from kitipde.evaluation.records import Evaluation
+
+__all__ = ["Estimate", "Summary", "summarise"]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number over seeds.
+
+    Attributes:
+        mean: over seeds, of the mean over test samples; None if undefined for every sample (a truth that is zero) or if
+            a prediction is not finite.
+        deviation: standard deviation over seeds (n − 1); None with one seed.
+        seeds: how many.
+        diverged: seeds with a prediction that is not finite.
+    """
+
+    mean: float | None
+    deviation: float | None
+    seeds: int
+    diverged: int = 0
+
+    def __str__(self) -> str:
+        if self.mean is None:
+            return f"diverged ({self.diverged} of {self.seeds})" if self.diverged else "undefined"
+        return f"{self.mean:.4g}" if self.deviation is None else f"{self.mean:.4g} ± {self.deviation:.2g}"
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Errors of one run at one resolution.
+
+    Attributes:
+        run: the run's folder name.
+        label: its name in tables.
+        trained_at: points per axis in training.
+        resolution: points per axis evaluated at.
+        samples: test samples.
+        lost_power: share of the truth's power that the grid cannot hold.
+        mse: this and the following as in `kitipde.evaluation.records.METRICS`, of whole rollouts.
+        correlation_time: time until the correlation falls below 0.8; None for data without time.
+    """
+
+    run: str
+    label: str
+    trained_at: int
+    resolution: int
+    samples: int
+    lost_power: float
+    mse: Estimate
+    rmse: Estimate
+    nrmse: Estimate
+    relative_l2: Estimate
+    relative_h1: Estimate
+    max_error: Estimate
+    band_low: Estimate
+    band_middle: Estimate
+    band_high: Estimate
+    mean_drift: Estimate
+    power_drift: Estimate
+    correlation_time: Estimate | None
+
+
+def summarise(evaluations: Sequence[Evaluation]) -> tuple[Summary, ...]:
+    """The table of all runs and resolutions."""
+    return tuple(
+        _summary(evaluation, resolution) for evaluation in evaluations for resolution in evaluation.resolutions
+    )
+
+
+def _summary(evaluation: Evaluation, resolution: int) -> Summary:
+    at_resolution = evaluation.metrics.sel(resolution=resolution)
+
+    def estimate(name: str) -> Estimate:
+        return _estimate(evaluation.errors(name, resolution))
+
+    held = None
+    if "correlation_time" in at_resolution:
+        held = _estimate(at_resolution["correlation_time"].mean("channel").transpose("seed", "sample").values)
+    return Summary(
+        run=evaluation.run.name,
+        label=evaluation.label,
+        trained_at=evaluation.run.facts.resolution,
+        resolution=resolution,
+        samples=len(evaluation.subject.samples),
+        lost_power=float(at_resolution["lost_power"]),
+        mse=estimate("mse"),
+        rmse=estimate("rmse"),
+        nrmse=estimate("nrmse"),
+        relative_l2=estimate("relative_l2"),
+        relative_h1=estimate("relative_h1"),
+        max_error=estimate("max_error"),
+        band_low=estimate("band_low"),
+        band_middle=estimate("band_middle"),
+        band_high=estimate("band_high"),
+        mean_drift=estimate("mean_drift"),
+        power_drift=estimate("power_drift"),
+        correlation_time=held,
+    )
+
+
+def _estimate(errors: np.ndarray) -> Estimate:
+    """Mean over samples where the error is defined, then over seeds."""
+    defined = ~np.isnan(errors).any(0)
+    if not defined.any():
+        return Estimate(None, None, len(errors))
+    per_seed = errors[:, defined].mean(1)
+    diverged = int((~np.isfinite(per_seed)).sum())
+    if diverged:
+        return Estimate(None, None, len(errors), diverged)
+    deviation = float(per_seed.std(ddof=1)) if len(per_seed) > 1 else None
+    return Estimate(float(per_seed.mean()), deviation, len(per_seed))
