@@ -1,23 +1,41 @@
 """Which pairs collide: equation (4) by its threshold, or by a wished number of collisions per particle.
 
-All distances of a sample are first taken from Gram matrices, |a_i − a_j|² = |a_i|² + |a_j|² − 2 a_i·a_j, with
-positions and velocities centred in each sample to keep rounding small. That product only discards pairs: it errs by
-at most (d + 4)·ε·(|a_i|² + |a_j|²), and every pair within this margin is decided by the norm of its difference.
-The selection is a constant for the gradient.
+Distances of all pairs come from Gram matrices, |a_i − a_j|² = |a_i|² + |a_j|² − 2 a_i·a_j, tile by tile, so that
+memory stays O(N·d); positions and velocities are centred in each sample to keep rounding small. That product only
+discards pairs: it errs by at most (d + 4)·ε·(|a_i|² + |a_j|²), and every pair that could collide within this margin is
+decided by the norms of its differences. The selection is a constant for the gradient.
 """
 
 import math
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from kitipde.collisions.operator import Pairs, collision_rate, relative_distance, relative_speed
 
 __all__ = ["pairs_at_rate", "pairs_by_coefficient"]
 
-# Elements of gathered pair differences held at once.
-CHUNK = 1 << 20
+# Rows of a tile, elements of a tile of distances, and elements of gathered differences: what caches hold.
+ROWS = 64
+TILE = 1 << 17
+CHUNK = 1 << 19
+
+
+class Tile(NamedTuple):
+    """Some samples' pairs (i, j), i in `rows`, j from the first row on."""
+
+    samples: slice
+    rows: slice
+
+
+class Centred(NamedTuple):
+    """Particles relative to their sample's mean, and their squared lengths."""
+
+    points: Float[Tensor, "samples N d"]
+    square: Float[Tensor, "samples N"]
 
 
 def pairs_by_coefficient(x: Float[Tensor, "samples N d"], v: Float[Tensor, "samples N d"], coll_coef: float) -> Pairs:
@@ -29,22 +47,22 @@ def pairs_by_coefficient(x: Float[Tensor, "samples N d"], v: Float[Tensor, "samp
     if coll_coef <= 0 or particles < 2 or samples == 0:
         return _no_pairs(x)
     threshold = 1 - coll_coef
+    # V_r ≤ max V_r, so that colliding particles are at most this far apart.
     reach = -math.log(threshold) if threshold > 0 else math.inf
-    margin = (dimension + 4) * torch.finfo(x.dtype).eps
-    speed, sizes = _squared_distances(v)
-    fastest = speed.amax(dim=(1, 2), keepdim=True)
-    candidate = speed >= threshold**2 * fastest - margin * sizes
-    distance, sizes = _squared_distances(x)
-    candidate &= distance <= reach**2 + margin * sizes
-    candidate &= fastest.isfinite()
-    sample, first, second = _listed(candidate.triu_(1))
-    top = _exact_maximum(v, speed)
-    chosen = [
-        collision_rate(relative_distance(x[b, i], x[b, j]), relative_speed(v[b, i], v[b, j]), top[b]) > threshold
-        for b, i, j in _in_chunks(sample, first, second, dimension)
-    ]
-    keep = torch.cat(chosen) if chosen else sample.bool()
-    return Pairs(sample[keep], first[keep], second[keep])
+    position = _centred(x)
+    near = [_near(position, tile, reach) for tile in _tiles(samples, particles)]
+    sample, first, second = _joined(near, x)
+    if len(sample) == 0:
+        return _no_pairs(x)
+    fastest = _fastest(v)
+    rate = _in_chunks(
+        lambda b, i, j: collision_rate(
+            relative_distance(x[b, i], x[b, j]), relative_speed(v[b, i], v[b, j]), fastest[b]
+        ),
+        Pairs(sample, first, second),
+        dimension,
+    )
+    return _ordered(sample, first, second, rate > threshold)
 
 
 def pairs_at_rate(
@@ -55,52 +73,108 @@ def pairs_at_rate(
     This is equation (4) with a threshold of its own in each sample: a quantile of V_r e^(−X_r).
     """
     samples, particles, dimension = x.shape
-    most = int(number.max()) if samples else 0
-    if most <= 0 or particles < 2:
+    most = min(int(number.max()) if samples else 0, particles * (particles - 1) // 2)
+    if most <= 0:
         return _no_pairs(x)
-    score = _squared_distances(v)[0].log().mul_(0.5)
-    score -= _squared_distances(x)[0].sqrt()
-    upper = torch.ones(particles, particles, dtype=torch.bool, device=x.device).triu_(1)
-    score.masked_fill_(~upper, -math.inf).nan_to_num_(nan=-math.inf, posinf=-math.inf)
     # Rounding can swap neighbours in the order: take some more, and order those by their exact distances.
-    width = min(2 * most + 8, particles * (particles - 1) // 2)
-    rough, flat = score.flatten(1).topk(width, dim=1)
-    sample = torch.arange(samples, device=x.device)[:, None].expand_as(flat)
-    first, second = flat // particles, flat % particles
-    exact = torch.cat(
-        [
-            relative_speed(v[b, i], v[b, j]).log() - relative_distance(x[b, i], x[b, j])
-            for b, i, j in _in_chunks(sample.flatten(), first.flatten(), second.flatten(), dimension)
-        ]
-    ).reshape_as(rough)
-    exact = exact.masked_fill(rough == -math.inf, -math.inf).nan_to_num_(nan=-math.inf)
-    order = exact.argsort(dim=1, descending=True, stable=True)
-    rank = torch.arange(width, device=x.device)
-    keep = (rank < number[:, None]) & (exact.gather(1, order) > -math.inf)
-    return Pairs(sample[keep], first.gather(1, order)[keep], second.gather(1, order)[keep])
+    width = 2 * most + 8
+    position, velocity = _centred(x), _centred(v)
+    best = [_best(position, velocity, tile, width) for tile in _tiles(samples, particles)]
+    sample, first, second = _joined(best, x)
+    score = _in_chunks(
+        lambda b, i, j: relative_speed(v[b, i], v[b, j]).log() - relative_distance(x[b, i], x[b, j]),
+        Pairs(sample, first, second),
+        dimension,
+    )
+    score = score.nan_to_num_(nan=-math.inf, posinf=-math.inf)
+    # By sample, and within it by falling score: two stable sorts.
+    order = score.argsort(descending=True, stable=True)
+    order = order[sample[order].argsort(stable=True)]
+    sample, first, second, score = sample[order], first[order], second[order], score[order]
+    start = torch.searchsorted(sample, torch.arange(samples, device=x.device))
+    rank = torch.arange(len(sample), device=x.device) - start[sample]
+    return _ordered(sample, first, second, (rank < number[sample]) & (score > -math.inf))
 
 
-def _squared_distances(
-    points: Float[Tensor, "samples N d"],
-) -> tuple[Float[Tensor, "samples N N"], Float[Tensor, "samples N N"]]:
-    """|a_i − a_j|² of all pairs by one matrix product, and |a_i|² + |a_j|² after centring, which bounds its error."""
-    centred = points - points.mean(dim=1, keepdim=True)
-    square = centred.square().sum(dim=2)
-    sizes = square[:, :, None] + square[:, None, :]
-    distances = torch.baddbmm(sizes, centred, centred.transpose(1, 2), alpha=-2)
-    return distances.clamp_min_(0), sizes
+def _near(position: Centred, tile: Tile, reach: float) -> Pairs:
+    """Pairs of a tile that are not certainly further apart than `reach`."""
+    margin = (position.points.shape[-1] + 4) * torch.finfo(position.points.dtype).eps
+    least = _squared_distances(position, tile, scale=1 - margin)
+    return _listed(least <= reach**2, tile)
 
 
-def _exact_maximum(v: Float[Tensor, "samples N d"], speed: Float[Tensor, "samples N N"]) -> Float[Tensor, "samples"]:
-    """max V_r, as the norm of the difference of the fastest pair."""
+def _best(position: Centred, velocity: Centred, tile: Tile, width: int) -> Pairs:
+    """In each sample of a tile the pairs with the largest ½ ln V_r² − X_r, up to rounding."""
+    score = _squared_distances(velocity, tile).clamp_min_(0).log_().mul_(0.5)
+    score -= _squared_distances(position, tile).clamp_min_(0).sqrt_()
+    above = torch.ones(score.shape[1:], dtype=torch.bool, device=score.device).triu_(1)
+    score.masked_fill_(~above, -math.inf).nan_to_num_(nan=-math.inf)
+    columns = score.shape[2]
+    _, flat = score.flatten(1).topk(min(width, score[0].numel()), dim=1)
+    sample = torch.arange(len(flat), device=flat.device)[:, None].expand_as(flat).flatten()
+    first, second = flat.flatten() // columns, flat.flatten() % columns
+    real = first < second
+    start = tile.rows.start
+    return Pairs(sample[real] + tile.samples.start, first[real] + start, second[real] + start)
+
+
+def _fastest(v: Float[Tensor, "samples N d"]) -> Float[Tensor, "samples"]:
+    """max V_r of each sample: the Gram matrix says which pair, the norm of its difference how fast."""
     samples, particles, _ = v.shape
-    flat = speed.flatten(1).argmax(dim=1)
-    sample = torch.arange(samples, device=v.device)
-    return relative_speed(v[sample, flat // particles], v[sample, flat % particles])
+    velocity = _centred(v)
+    fastest = v.new_zeros(samples)
+    for tile in _tiles(samples, particles):
+        square = _squared_distances(velocity, tile)
+        flat = square.flatten(1).argmax(dim=1)
+        b = torch.arange(samples, device=v.device)[tile.samples]
+        i, j = flat // square.shape[2] + tile.rows.start, flat % square.shape[2] + tile.rows.start
+        fastest[tile.samples] = torch.maximum(fastest[tile.samples], relative_speed(v[b, i], v[b, j]))
+    return fastest
 
 
-def _listed(chosen: Bool[Tensor, "samples N N"]) -> Pairs:
-    return Pairs(*chosen.nonzero(as_tuple=True))
+def _centred(points: Float[Tensor, "samples N d"]) -> Centred:
+    centred = points - points.mean(dim=1, keepdim=True)
+    return Centred(centred, torch.linalg.vector_norm(centred, dim=2).square_())
+
+
+def _tiles(samples: int, particles: int) -> Iterator[Tile]:
+    """Tiles that hold every pair i < j of every sample once."""
+    rows = min(ROWS, particles)
+    together = max(1, TILE // (rows * particles))
+    for sample in range(0, samples, together):
+        for row in range(0, particles, rows):
+            yield Tile(slice(sample, min(sample + together, samples)), slice(row, min(row + rows, particles)))
+
+
+def _squared_distances(of: Centred, tile: Tile, scale: float = 1.0) -> Float[Tensor, "part rows columns"]:
+    """scale·(|a_i|² + |a_j|²) − 2 a_i·a_j over a tile; scale < 1 gives a lower bound in spite of rounding."""
+    columns = slice(tile.rows.start, None)
+    square = of.square[tile.samples] * scale
+    sizes = square[:, tile.rows, None] + square[:, None, columns]
+    left = of.points[tile.samples, tile.rows]
+    return sizes.baddbmm_(left, of.points[tile.samples, columns].transpose(1, 2), alpha=-2)
+
+
+def _listed(chosen: Tensor, tile: Tile) -> Pairs:
+    """The pairs i < j that are marked in a tile."""
+    sample, first, second = chosen.nonzero(as_tuple=True)
+    if len(sample) == 0:
+        return Pairs(sample, first, second)
+    real = first < second
+    start = tile.rows.start
+    return Pairs(sample[real] + tile.samples.start, first[real] + start, second[real] + start)
+
+
+def _joined(parts: list[Pairs], like: Tensor) -> Pairs:
+    filled = [part for part in parts if len(part.sample)]
+    return Pairs(*(torch.cat(columns) for columns in zip(*filled, strict=True))) if filled else _no_pairs(like)
+
+
+def _ordered(sample: Tensor, first: Tensor, second: Tensor, keep: Tensor) -> Pairs:
+    """The kept pairs in the order of their samples, which each replica's random numbers follow."""
+    sample, first, second = sample[keep], first[keep], second[keep]
+    order = sample.argsort(stable=True)
+    return Pairs(sample[order], first[order], second[order])
 
 
 def _no_pairs(like: Tensor) -> Pairs:
@@ -108,6 +182,9 @@ def _no_pairs(like: Tensor) -> Pairs:
     return Pairs(none, none, none)
 
 
-def _in_chunks(sample: Tensor, first: Tensor, second: Tensor, dimension: int):
+def _in_chunks(
+    function: Callable[[Tensor, Tensor, Tensor], Float[Tensor, "part"]], pairs: Pairs, dimension: int
+) -> Float[Tensor, "E"]:
+    """function(sample, first, second) of all pairs, a part at a time."""
     length = max(1, CHUNK // max(1, dimension))
-    return zip(sample.split(length), first.split(length), second.split(length), strict=True)
+    return torch.cat([function(*part) for part in zip(*(column.split(length) for column in pairs), strict=True)])
