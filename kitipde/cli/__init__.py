@@ -15,7 +15,7 @@ __all__ = ["app", "main"]
 
 
 def _app() -> typer.Typer:
-    from kitipde.cli import demo, generate, info, train
+    from kitipde.cli import compare, demo, evaluate, generate, info, report, train
 
     root = typer.Typer(
         name="kitipde",
@@ -31,6 +31,9 @@ def _app() -> typer.Typer:
     root.add_typer(generate.app, name="generate")
     root.command("info")(info.info)
     root.command("train")(train.train)
+    root.command("evaluate")(evaluate.evaluate)
+    root.command("compare")(compare.compare)
+    root.command("report")(report.report)
     return root
 
 
@@ -39,6 +42,9 @@ app = _app()
 
 def main() -> NoReturn:
     """Run the command line and exit with its code."""
+    # Threads that wait by spinning make a small model fifty times slower as soon as another process wants a core too.
+    # The OpenMP runtime reads this when torch loads it, so it must be said before.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         code = app(standalone_mode=False)
     except InputError as error:

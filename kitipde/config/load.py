@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 from kitipde.config.schema import RunConfig
 from kitipde.errors import InputError, unknown
 
-__all__ = ["override", "read_config", "resolve_config", "shipped_configs", "validate_config", "write_config"]
+__all__ = ["override", "place", "read_config", "resolve_config", "shipped_configs", "validate_config", "write_config"]
 
 Tree = dict[str, Any]
 Model = TypeVar("Model", bound=BaseModel)
@@ -56,7 +56,6 @@ def override(tree: Tree, assignments: Iterable[str]) -> Tree:
     Raises:
         InputError: for a text without `=`, or a value that is not YAML.
     """
-    result = tree
     for text in assignments:
         key, equals, value = text.partition("=")
         if not equals or not key.strip():
@@ -65,18 +64,23 @@ def override(tree: Tree, assignments: Iterable[str]) -> Tree:
             parsed = yaml.safe_load(value)
         except yaml.YAMLError as error:
             raise InputError(f"--set {key}: '{value}' is not a YAML value") from error
-        result = _with(result, key.strip().split("."), parsed, key.strip())
-    return result
+        tree = place(tree, key.strip(), parsed)
+    return tree
 
 
-def _with(tree: Tree, keys: list[str], value: Any, full_key: str) -> Tree:
-    head, *rest = keys
+def place(tree: Tree, key: str, value: Any) -> Tree:
+    """A copy of the tree with one dotted key set.
+
+    Raises:
+        InputError: if the key leads through something that is no section.
+    """
+    head, _, rest = key.partition(".")
     if not rest:
         return {**tree, head: value}
     branch = tree.get(head) or {}
     if not isinstance(branch, dict):
-        raise InputError(f"--set {full_key}: '{head}' is a value, not a section")
-    return {**tree, head: _with(branch, rest, value, full_key)}
+        raise InputError(f"config key '{key}': '{head}' is a value, not a section")
+    return {**tree, head: place(branch, rest, value)}
 
 
 def resolve_config(tree: Tree, assignments: Iterable[str] = ()) -> RunConfig:
@@ -112,11 +116,23 @@ def _explain(schema: type[BaseModel], error: ValidationError) -> str:
         return f"{unknown('config key', key, ['.'.join([*location[:-1], name]) for name in siblings])}{more}"
     if first["type"] == "model_type":
         return f"config key '{key}' is a section of settings, not a value (given {first['input']!r}){more}"
-    message = first["msg"].removeprefix("Value error, ")
-    message = message[:1].lower() + message[1:]
+    # A setting with several types fails once for each: together they say what is allowed.
+    key = _setting(schema, location)
+    about = [detail for detail in details if _setting(schema, [str(part) for part in detail["loc"]]) == key]
+    messages = [detail["msg"].removeprefix("Value error, ") for detail in about]
+    message = " or ".join(dict.fromkeys(text[:1].lower() + text[1:] for text in messages))
     value = first["input"]
     given = f" (given {value!r})" if isinstance(value, str | int | float | bool) or value is None else ""
+    more = f" (and {len(details) - len(about)} more)" if len(details) > len(about) else ""
     return f"config key '{key}': {message}{given}{more}"
+
+
+def _setting(schema: type[BaseModel], location: list[str]) -> str:
+    """The dotted key of an error's location, without what pydantic adds for the members of a union."""
+    parents = location[: len(location) - 1]
+    while parents and _section(schema, parents) is _section(schema, parents[:-1]):
+        parents = parents[:-1]
+    return ".".join(location[: len(parents) + 1])
 
 
 def _section(schema: type[BaseModel], path: list[str]) -> type[BaseModel]:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from datagen.store import Dataset
 from jaxtyping import Float
 from torch import Tensor
 
+from datagen.store import Dataset
 from kitipde.config import DataConfig
 from kitipde.errors import InputError, unknown
 
@@ -106,7 +106,7 @@ def load_windows(dataset: Dataset, config: DataConfig, samples: range, resolutio
         coordinates=_coordinates(dataset, inputs.shape[2:]),
         times=None if wanted is None or dataset.times is None else np.asarray(dataset.times)[wanted],
         field=config.target,
-        units=dataset.units(config.target),
+        units=str(dataset.description(config.target).get("units", "")),
     )
 
 

@@ -1,0 +1,58 @@
+"""`kitipde demo`: the whole road once, each step a command that the user could have typed."""
+
+import shlex
+import shutil
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from datagen.errors import InputError
+from kitipde.cli.console import remark
+
+__all__ = ["demo"]
+
+_SAMPLES, _RESOLUTIONS = 448, "64,128,512"
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the dataset, the runs and the report.")] = Path("demo"),
+    seeds: Annotated[int, typer.Option(min=1, help="How many seeds of each model.")] = 3,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Start anew, whatever the folder holds.")] = False,
+) -> None:
+    """Generate Burgers data, train an FNO with and without KITI, evaluate both, write a report.
+
+    An interrupted demo continues where it stopped.
+    """
+    data, report = out / "burgers.h5", out / "report.html"
+    runs = {"--no-kiti": out / "vanilla", "--kiti": out / "kiti"}
+    if overwrite:
+        _clear(out)
+    started = time.monotonic()
+    _type("generate", "burgers", "--samples", _SAMPLES, "--resolution", 1024, "--seed", 0, "--out", data)
+    for flag, run in runs.items():
+        if (run / "config.yaml").is_file():
+            _type("train", "fno", "--resume", "--out", run)
+        else:
+            _type("train", "fno", flag, "--config", "demo", "--data", data, "--seeds", seeds, "--out", run)
+    _type("evaluate", *runs.values(), "--resolutions", _RESOLUTIONS)
+    _type("compare", *runs.values())
+    _type("report", *runs.values(), "--out", report)
+    print(f"\nThe report: {report.resolve()}  (made in {time.monotonic() - started:.0f} s)")
+
+
+def _type(*words: object) -> None:
+    """Run one command in this process and show it as the user would type it."""
+    from kitipde.cli import app
+
+    arguments = [str(word) for word in words]
+    remark(f"\n$ kitipde {shlex.join(arguments)}")
+    app(arguments, standalone_mode=False)
+
+
+def _clear(out: Path) -> None:
+    """Remove an earlier demo; a folder that holds something else is left alone."""
+    if out.exists() and not (out / "burgers.h5").is_file() and any(out.iterdir()):
+        raise InputError(f"{out} is not a demo's folder, so --overwrite does not touch it")
+    shutil.rmtree(out, ignore_errors=True)

@@ -1,0 +1,126 @@
+"""`kitipde train MODEL`: train a neural operator on a dataset, for one seed or many."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from datagen.errors import InputError, unknown
+from kitipde.cli.console import progress, remark, show_table
+
+if TYPE_CHECKING:
+    from kitipde.config import RunConfig
+    from kitipde.runs import Run
+
+__all__ = ["train"]
+
+MODELS = ("fno",)
+
+
+def train(
+    model: Annotated[str, typer.Argument(help="Which network: fno.")],
+    data: Annotated[Path | None, typer.Option(help="Dataset made by `kitipde generate` or `kitipde import`.")] = None,
+    config: Annotated[
+        str | None,
+        typer.Option(help="YAML file, or the name of a shipped one; by default the one for model and dataset."),
+    ] = None,
+    assignments: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one setting; may be repeated.")
+    ] = None,
+    kiti: Annotated[bool | None, typer.Option(help="Collide the features while training, or do not.")] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="How many seeds.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Run folder; by default under runs/.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out where it stopped.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")] = False,
+) -> None:
+    """Train a neural operator on a dataset.
+
+    The run folder holds the resolved settings, a line of metrics an epoch, the weights of the best epoch on the
+    validation split, and the state from which --resume continues.
+    """
+    if model not in MODELS:
+        raise unknown("model", model, MODELS)
+    if resume:
+        if data or config or assignments or kiti is not None or overwrite:
+            raise InputError("--resume keeps the settings of the run: only --out and --seeds go with it")
+        run = _continue(out, seeds)
+    else:
+        run = _start(model, _settings(model, data, config, assignments or [], kiti, seeds), out, overwrite)
+    from kitipde.training.run import train as train_run
+
+    try:
+        train_run(run, lambda title: progress(title, "steps"), remark)
+    except KeyboardInterrupt:
+        remark(f"the state is saved; continue with: kitipde train {model} --resume --out {run.path}")
+        raise
+    _summary(run)
+
+
+def _settings(
+    model: str, data: Path | None, config: str | None, assignments: list[str], kiti: bool | None, seeds: int | None
+) -> "RunConfig":
+    """Shipped defaults, then --config, then --set, then the flags."""
+    from kitipde.config.load import override, place, read_config, validate_config
+    from kitipde.config.schema import RunConfig
+
+    tree = override(read_config(config or _shipped(model, data)), assignments)
+    if data is not None:
+        tree = place(tree, "data.path", str(data))
+    if seeds is not None:
+        tree = place(tree, "training.seeds", seeds)
+    resolved = validate_config(RunConfig, tree)
+    # A configuration may name a particular collisional residual: --kiti leaves that choice to it.
+    if kiti is not None and kiti == (resolved.residual.kind == "plain"):
+        resolved = validate_config(RunConfig, place(tree, "residual.kind", "kiti" if kiti else "plain"))
+    if resolved.model.name != model:
+        raise InputError(f"the configuration is for the model '{resolved.model.name}', not '{model}'")
+    return resolved
+
+
+def _shipped(model: str, data: Path | None) -> str:
+    """The name of the shipped configuration for a model and the equation of a dataset."""
+    from datagen.store import open_dataset
+    from kitipde.config.load import shipped_configs
+
+    if data is None:
+        raise InputError("no dataset: give --data FILE; make one with `kitipde generate burgers --out burgers.h5`")
+    with open_dataset(data) as dataset:
+        name = f"{model}-{dataset.equation}"
+    if name not in shipped_configs():
+        raise InputError(
+            f"no configuration is shipped for {model} on '{dataset.equation}'; give one with --config FILE"
+        )
+    return name
+
+
+def _start(model: str, config: "RunConfig", out: Path | None, overwrite: bool) -> "Run":
+    from kitipde.training.run import start_run
+
+    equation = config.data.target if config.data.path is None else config.data.path.stem
+    return start_run(config, out or Path("runs") / f"{model}-{equation}-{config.residual.kind}", overwrite)
+
+
+def _continue(out: Path | None, seeds: int | None) -> "Run":
+    from kitipde.training.run import continue_run
+
+    if out is None:
+        raise InputError("--resume needs --out RUN, the run to continue")
+    return continue_run(out, seeds)
+
+
+def _summary(run: "Run") -> None:
+    """What came out, a line a seed; the weights reported are those of the best epoch on validation."""
+    rows = []
+    for replica in run.replicas:
+        facts = replica.facts()
+        rows.append(
+            (
+                f"{replica.seed}",
+                f"{facts['best_epoch']}/{facts['epochs']}",
+                f"{facts['best_validation_loss']:.4g}",
+                f"{facts['seconds']:.1f}",
+                f"{facts['parameters']:,}",
+            )
+        )
+    title = f"{run.path}: {run.config.model.name} with {run.config.residual.kind} residuals on {run.equation}"
+    show_table(title, ("seed", "best epoch", "validation relative L2", "seconds", "parameters"), rows)

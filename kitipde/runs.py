@@ -1,0 +1,185 @@
+"""The run folder: what a training run leaves behind, and how others read it.
+
+RUN/config.yaml                  every setting, resolved
+RUN/run.json                     the dataset, the grid, the version
+RUN/seed-0/metrics.jsonl         one line an epoch
+RUN/seed-0/facts.json            parameters, time, memory, machine, the best epoch
+RUN/seed-0/best.safetensors      the weights of the best epoch on the validation split
+RUN/seed-0/checkpoints/          what `--resume` continues from
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kitipde.config import RunConfig
+from kitipde.config.load import read_config, resolve_config
+from kitipde.errors import InputError
+from kitipde.files import write_json
+
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = ["Replica", "Run", "RunFacts", "open_run"]
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What a run was trained on.
+
+    Attributes:
+        dataset_path: where the file was.
+        dataset_identity: which file it was, whatever its name.
+        equation: what it holds.
+        dimension: spatial axes.
+        resolution: points per axis in training.
+        version: of this program.
+    """
+
+    dataset_path: str
+    dataset_identity: str
+    equation: str
+    dimension: int
+    resolution: int
+    version: str
+
+    def save(self, run: Path) -> None:
+        """Write `run.json`."""
+        write_json(run / "run.json", asdict(self))
+
+
+@dataclass(frozen=True)
+class Replica:
+    """One seed of a run."""
+
+    path: Path
+    seed: int
+    config: RunConfig
+    dimension: int
+
+    @property
+    def metrics_path(self) -> Path:
+        """One JSON object a line, one line an epoch."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def best_path(self) -> Path:
+        """The weights of the best epoch."""
+        return self.path / "best.safetensors"
+
+    @property
+    def checkpoints_path(self) -> Path:
+        """The states that training continues from."""
+        return self.path / "checkpoints"
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """The rows of `metrics.jsonl`; a last line that a crash cut off is left out."""
+        if not self.metrics_path.is_file():
+            return []
+        rows = []
+        for line in self.metrics_path.read_text(encoding="utf-8").splitlines():
+            try:
+                rows.append(json.loads(line))
+            except ValueError:
+                break
+        return rows
+
+    def facts(self) -> dict[str, Any]:
+        """Parameters, seconds, memory, machine, best epoch, whether training has finished."""
+        return _read_json(self.path / "facts.json")
+
+    def load_model(self) -> "nn.Module":
+        """The trained operator of the best epoch, in evaluation mode on the CPU.
+
+        Raises:
+            InputError: if the weights are missing or belong to another model.
+        """
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        from kitipde.models import build_model
+
+        if not self.best_path.is_file():
+            raise InputError(f"{self.path} holds no trained weights yet (no {self.best_path.name})")
+        model = build_model(self.config, self.dimension)
+        try:
+            model.load_state_dict(load_file(self.best_path))
+        except (SafetensorError, RuntimeError, OSError) as error:
+            reason = str(error).splitlines()[0]
+            raise InputError(f"{self.best_path} does not hold the weights of this run's model: {reason}") from error
+        return model.eval()
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder: one configuration, one dataset, one or more seeds."""
+
+    path: Path
+    config: RunConfig
+    facts: RunFacts
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return self.path.resolve().name
+
+    @property
+    def dataset_path(self) -> Path:
+        """Where the dataset was when the run was trained."""
+        return Path(self.facts.dataset_path)
+
+    @property
+    def dataset_identity(self) -> str:
+        """Which dataset the run was trained on."""
+        return self.facts.dataset_identity
+
+    @property
+    def equation(self) -> str:
+        """What the dataset holds."""
+        return self.facts.equation
+
+    @cached_property
+    def replicas(self) -> tuple[Replica, ...]:
+        """The seeds that have been started, in order."""
+        seeds = sorted(
+            int(folder.name.removeprefix("seed-"))
+            for folder in self.path.glob("seed-*")
+            if folder.name.removeprefix("seed-").isdecimal()
+        )
+        return tuple(self.replica(seed) for seed in seeds)
+
+    def replica(self, seed: int) -> Replica:
+        """The folder of one seed, whether it exists yet or not."""
+        return Replica(self.path / f"seed-{seed}", seed, self.config, self.facts.dimension)
+
+
+def open_run(path: str | Path) -> Run:
+    """Read a run folder.
+
+    Raises:
+        InputError: if there is none, or what it holds is damaged.
+    """
+    folder = Path(path)
+    if not (folder / "config.yaml").is_file():
+        reason = "has no config.yaml" if folder.is_dir() else "does not exist"
+        raise InputError(f"{folder} is not a run folder: it {reason}; make one with `kitipde train`")
+    config = resolve_config(read_config(str(folder / "config.yaml")))
+    try:
+        facts = RunFacts(**_read_json(folder / "run.json"))
+    except TypeError as error:
+        raise InputError(f"{folder / 'run.json'} is not of this version: {error}") from error
+    return Run(folder, config, facts)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"{path} is missing: the run is incomplete") from error
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read: {error}") from error
+    if not isinstance(document, dict):
+        raise InputError(f"{path} is damaged: it is not a JSON object")
+    return document

@@ -1,0 +1,105 @@
+"""The FNO against neuraloperator's, and what KITI may not change."""
+
+import pytest
+import torch
+from torch import nn
+
+from kitipde.config import FNOConfig, ResidualConfig
+from kitipde.models import FNO
+
+GRIDS = {1: (32,), 2: (16, 20)}
+
+
+def model(dimension: int, residual: ResidualConfig | None = None, **settings) -> FNO:
+    torch.manual_seed(0)
+    config = FNOConfig(**{"modes": 5, "width": 12, "layers": 3, "projection_width": 24, **settings})
+    return FNO(config, residual or ResidualConfig(), dimension, in_channels=2, out_channels=1)
+
+
+def library_model_with_the_weights_of(ours: FNO, dimension: int, activation) -> nn.Module:
+    """neuraloperator's FNO in the original's terms; its biases sit in the convolution, ours in the skip."""
+    from neuralop.models import FNO as Library
+
+    modes = ours.convolutions[0].modes
+    theirs = Library(
+        n_modes=(2 * modes,) * (dimension - 1) + (2 * modes - 1,),
+        in_channels=2,
+        out_channels=1,
+        hidden_channels=12,
+        n_layers=3,
+        lifting_channel_ratio=0,
+        projection_channel_ratio=2,
+        use_channel_mlp=False,
+        non_linearity=activation,
+    )
+    with torch.no_grad():
+        for name in ("lifting", "projection"):
+            getattr(theirs, name).load_state_dict(getattr(ours, name).state_dict())
+        for layer, (skip, convolution) in enumerate(zip(ours.skips, ours.convolutions, strict=True)):
+            theirs.fno_blocks.convs[layer].weight.tensor.copy_(torch.view_as_complex(convolution.weight))
+            theirs.fno_blocks.convs[layer].bias.copy_(skip.conv.bias.reshape(-1, *(1,) * dimension))
+            theirs.fno_blocks.fno_skips[layer].conv.weight.copy_(skip.conv.weight)
+    return theirs
+
+
+class OnceActivated(nn.Module):
+    """GELU on every second call: the library applies it twice in a block without a channel MLP, the FNO paper once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = 0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        in_projection = self.calls == 5
+        return nn.functional.gelu(x) if self.calls % 2 == 1 or in_projection else x
+
+
+@pytest.mark.parametrize("dimension", [1, 2])
+@pytest.mark.parametrize("activation", ["relu", "gelu"])
+def test_vanilla_equals_neuraloperator_with_the_same_weights(dimension: int, activation: str) -> None:
+    ours = model(dimension, activation=activation)
+    library_activation = nn.functional.relu if activation == "relu" else OnceActivated()
+    theirs = library_model_with_the_weights_of(ours, dimension, library_activation)
+    a = torch.randn(3, 2, *GRIDS[dimension])
+    torch.testing.assert_close(ours(a), theirs(a), atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("dimension", [1, 2])
+def test_kiti_in_evaluation_has_the_bits_of_vanilla(dimension: int) -> None:
+    vanilla = model(dimension).eval()
+    kiti = model(dimension, ResidualConfig(kind="kiti", collision_heads=8)).eval()
+    kiti.load_state_dict(vanilla.state_dict())
+    a = torch.randn(2, 2, *GRIDS[dimension])
+    assert torch.equal(kiti(a), vanilla(a))
+
+
+def test_kiti_changes_the_training_output_only() -> None:
+    kiti = model(1, ResidualConfig(kind="kiti", collision_heads=8, coll_coef=0.9))
+    a = torch.randn(2, 2, 32)
+    assert not torch.equal(kiti.train()(a), kiti.eval()(a))
+
+
+@pytest.mark.parametrize("kind", ["plain", "kiti"])
+@pytest.mark.parametrize("dimension", [1, 2])
+def test_every_parameter_gets_a_gradient(kind: str, dimension: int) -> None:
+    network = model(dimension, ResidualConfig(kind=kind, collision_heads=8))
+    network(torch.randn(2, 2, *GRIDS[dimension])).square().sum().backward()
+    for name, parameter in network.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.abs().max() > 0, name
+
+
+def test_the_operator_does_not_depend_on_the_grid_of_a_smooth_field() -> None:
+    network = model(1).double().eval()
+    network.activation = nn.Identity()
+
+    def field(points: int) -> torch.Tensor:
+        x = torch.arange(points, dtype=torch.float64) / points
+        return torch.stack([torch.sin(2 * torch.pi * x), torch.cos(4 * torch.pi * x)])[None]
+
+    # Coordinates are not band-limited, so they are taken away for an exact statement.
+    with torch.no_grad():
+        network.lifting.fcs[0].weight[:, 2] = 0.0
+    coarse, fine = network(field(32)), network(field(96))
+    torch.testing.assert_close(fine[..., ::3], coarse, atol=1e-12, rtol=0)
