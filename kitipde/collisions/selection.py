@@ -3,7 +3,8 @@
 Distances of all pairs come from Gram matrices, |a_i − a_j|² = |a_i|² + |a_j|² − 2 a_i·a_j, tile by tile, so that
 memory stays O(N·d); positions and velocities are centred in each sample to keep rounding small. That product only
 discards pairs: it errs by at most (d + 4)·ε·(|a_i|² + |a_j|²), and every pair that could collide within this margin is
-decided by the norms of its differences. The selection is a constant for the gradient.
+decided by the norms of its differences. As V_r ≤ max V_r, distances alone discard most pairs, and relative speeds are
+needed for the others only. The selection is a constant for the gradient.
 """
 
 import math
@@ -11,7 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from kitipde.collisions.operator import Pairs, collision_rate, relative_distance, relative_speed
@@ -50,19 +51,21 @@ def pairs_by_coefficient(x: Float[Tensor, "samples N d"], v: Float[Tensor, "samp
     # V_r ≤ max V_r, so that colliding particles are at most this far apart.
     reach = -math.log(threshold) if threshold > 0 else math.inf
     position = _centred(x)
-    near = [_near(position, tile, reach) for tile in _tiles(samples, particles)]
-    sample, first, second = _joined(near, x)
-    if len(sample) == 0:
-        return _no_pairs(x)
-    fastest = _fastest(v)
+    pairs = _joined([_near(position, tile, reach) for tile in _tiles(samples, particles)], x)
+    if len(pairs.sample) == 0:
+        return pairs
+    velocity = _centred(v)
+    fastest = _fastest(velocity)
     rate = _in_chunks(
         lambda b, i, j: collision_rate(
-            relative_distance(x[b, i], x[b, j]), relative_speed(v[b, i], v[b, j]), fastest[b]
+            relative_distance(position.points[b, i], position.points[b, j]),
+            relative_speed(velocity.points[b, i], velocity.points[b, j]),
+            fastest[b],
         ),
-        Pairs(sample, first, second),
+        pairs,
         dimension,
     )
-    return _ordered(sample, first, second, rate > threshold)
+    return _ordered(pairs, rate > threshold)
 
 
 def pairs_at_rate(
@@ -72,73 +75,122 @@ def pairs_at_rate(
 
     This is equation (4) with a threshold of its own in each sample: a quantile of V_r e^(−X_r).
     """
-    samples, particles, dimension = x.shape
+    samples, particles, _ = x.shape
     most = min(int(number.max()) if samples else 0, particles * (particles - 1) // 2)
     if most <= 0:
         return _no_pairs(x)
-    # Rounding can swap neighbours in the order: take some more, and order those by their exact distances.
-    width = 2 * most + 8
     position, velocity = _centred(x), _centred(v)
-    best = [_best(position, velocity, tile, width) for tile in _tiles(samples, particles)]
-    sample, first, second = _joined(best, x)
-    score = _in_chunks(
-        lambda b, i, j: relative_speed(v[b, i], v[b, j]).log() - relative_distance(x[b, i], x[b, j]),
-        Pairs(sample, first, second),
-        dimension,
-    )
-    score = score.nan_to_num_(nan=-math.inf, posinf=-math.inf)
+    record = x.new_full((samples, most), -math.inf)
+    found = [_promising(position, velocity, tile, record) for tile in _tiles(samples, particles)]
+    pairs = _joined(found, x)
+    score = _scores(position, velocity, pairs)
     # By sample, and within it by falling score: two stable sorts.
     order = score.argsort(descending=True, stable=True)
-    order = order[sample[order].argsort(stable=True)]
-    sample, first, second, score = sample[order], first[order], second[order], score[order]
-    start = torch.searchsorted(sample, torch.arange(samples, device=x.device))
-    rank = torch.arange(len(sample), device=x.device) - start[sample]
-    return _ordered(sample, first, second, (rank < number[sample]) & (score > -math.inf))
+    order = order[pairs.sample[order].argsort(stable=True)]
+    sample = pairs.sample[order]
+    rank = torch.arange(len(sample), device=x.device) - torch.searchsorted(sample, sample)
+    keep = order[(rank < number[sample]) & (score[order] > -math.inf)]
+    return Pairs(pairs.sample[keep], pairs.first[keep], pairs.second[keep])
 
 
 def _near(position: Centred, tile: Tile, reach: float) -> Pairs:
     """Pairs of a tile that are not certainly further apart than `reach`."""
-    margin = (position.points.shape[-1] + 4) * torch.finfo(position.points.dtype).eps
-    least = _squared_distances(position, tile, scale=1 - margin)
-    return _listed(least <= reach**2, tile)
+    least = _least_squared_distances(position, tile)
+    hot = least.amin(dim=2) <= reach**2
+    return _marked(least, hot, least.new_full(least.shape[:1], reach**2), tile)
 
 
-def _best(position: Centred, velocity: Centred, tile: Tile, width: int) -> Pairs:
-    """In each sample of a tile the pairs with the largest ½ ln V_r² − X_r, up to rounding."""
-    score = _squared_distances(velocity, tile).clamp_min_(0).log_().mul_(0.5)
-    score -= _squared_distances(position, tile).clamp_min_(0).sqrt_()
-    above = torch.ones(score.shape[1:], dtype=torch.bool, device=score.device).triu_(1)
-    score.masked_fill_(~above, -math.inf).nan_to_num_(nan=-math.inf)
-    columns = score.shape[2]
-    _, flat = score.flatten(1).topk(min(width, score[0].numel()), dim=1)
-    sample = torch.arange(len(flat), device=flat.device)[:, None].expand_as(flat).flatten()
-    first, second = flat.flatten() // columns, flat.flatten() % columns
-    real = first < second
+def _promising(position: Centred, velocity: Centred, tile: Tile, record: Float[Tensor, "samples most"]) -> Pairs:
+    """Pairs of a tile that may be among the `most` with the largest score in their sample.
+
+    Args:
+        position: positions.
+        velocity: velocities.
+        tile: where to look.
+        record: the best scores found so far in each sample, falling; improved in place.
+    """
+    least = _least_squared_distances(position, tile)
+    nearest = least.amin(dim=2)
+    best = record[tile.samples]
+    most, rows = best.shape[1], nearest.shape[1]
+    if 4 * most > rows:
+        return _best(least, velocity, tile, 2 * most + 8)
+    # The nearest neighbours of the rows that have the nearest ones: probably good pairs, and quickly found.
+    row = nearest.topk(most, dim=1, largest=False).indices
+    b = torch.arange(len(row), device=row.device)[:, None].expand_as(row)
+    column = least[b, row].argmin(dim=2)
     start = tile.rows.start
-    return Pairs(sample[real] + tile.samples.start, first[real] + start, second[real] + start)
+    tried = Pairs((b + tile.samples.start).flatten(), (row + start).flatten(), (column + start).flatten())
+    score = _scores(position, velocity, tried).reshape(row.shape)
+    best.copy_(torch.cat([best, score], dim=1).topk(most, dim=1).values)
+    # No pair is faster than twice the particle that is furthest from the mean velocity, so that only pairs nearer than
+    # this can have a better score than the last of the record.
+    fastest = velocity.square[tile.samples].amax(dim=1).mul(4).log() / 2
+    reach = (fastest - best[:, -1]).clamp_min(0).square()
+    hot = nearest <= reach[:, None]
+    if int(hot.sum()) > hot.numel() // 4:
+        return _best(least, velocity, tile, 2 * most + 8)
+    return _marked(least, hot, reach, tile)
 
 
-def _fastest(v: Float[Tensor, "samples N d"]) -> Float[Tensor, "samples"]:
+def _best(least: Float[Tensor, "part rows columns"], velocity: Centred, tile: Tile, width: int) -> Pairs:
+    """In each sample of a tile the `width` pairs with the largest ½ ln V_r² − X_r, up to rounding.
+
+    Rounding can swap neighbours in the order: `width` is more than is needed, and exact scores decide.
+    """
+    score = _squared_distances(velocity, tile, 1.0).clamp_min_(0).log_()
+    score.sub_(least.clamp_min(0).sqrt_(), alpha=2)
+    flat = score.flatten(1).topk(min(width, score[0].numel()), dim=1).indices
+    sample = torch.arange(len(flat), device=flat.device)[:, None].expand_as(flat).flatten()
+    return _real(sample, flat.flatten() // score.shape[2], flat.flatten() % score.shape[2], tile)
+
+
+def _scores(position: Centred, velocity: Centred, pairs: Pairs) -> Float[Tensor, "E"]:
+    """ln V_r − X_r of these pairs; −∞ for V_r = 0."""
+    return _in_chunks(
+        lambda b, i, j: (
+            relative_speed(velocity.points[b, i], velocity.points[b, j]).log()
+            - relative_distance(position.points[b, i], position.points[b, j])
+        ),
+        pairs,
+        position.points.shape[-1],
+    )
+
+
+def _fastest(velocity: Centred) -> Float[Tensor, "samples"]:
     """max V_r of each sample: the Gram matrix says which pair, the norm of its difference how fast."""
-    samples, particles, _ = v.shape
-    velocity = _centred(v)
-    fastest = v.new_zeros(samples)
+    samples, particles, _ = velocity.points.shape
+    fastest = velocity.points.new_zeros(samples)
+    index = torch.arange(samples, device=fastest.device)
     for tile in _tiles(samples, particles):
-        square = _squared_distances(velocity, tile)
-        flat = square.flatten(1).argmax(dim=1)
-        b = torch.arange(samples, device=v.device)[tile.samples]
-        i, j = flat // square.shape[2] + tile.rows.start, flat % square.shape[2] + tile.rows.start
-        fastest[tile.samples] = torch.maximum(fastest[tile.samples], relative_speed(v[b, i], v[b, j]))
+        square = _squared_distances(velocity, tile, 1.0)
+        row = square.amax(dim=2).argmax(dim=1)
+        b = index[tile.samples]
+        column = square[b - tile.samples.start, row].argmax(dim=1)
+        start = tile.rows.start
+        speed = relative_speed(velocity.points[b, row + start], velocity.points[b, column + start])
+        fastest[tile.samples] = torch.maximum(fastest[tile.samples], speed)
     return fastest
 
 
 def _centred(points: Float[Tensor, "samples N d"]) -> Centred:
-    centred = points - points.mean(dim=1, keepdim=True)
-    return Centred(centred, torch.linalg.vector_norm(centred, dim=2).square_())
+    """Particles about their mean, each one's coordinates together in memory.
+
+    The particles of a sample with a non-finite one (or with squares that overflow) are all put in one place, where
+    their relative speed is zero and nothing collides.
+    """
+    centred = torch.empty(points.shape, dtype=points.dtype, device=points.device)
+    torch.sub(points, points.mean(dim=1, keepdim=True), out=centred)
+    square = torch.linalg.vector_norm(centred, dim=2).square_()
+    broken = ~square.amax(dim=1).isfinite()
+    if broken.any():
+        centred[broken] = 0
+        square[broken] = 0
+    return Centred(centred, square)
 
 
 def _tiles(samples: int, particles: int) -> Iterator[Tile]:
-    """Tiles that hold every pair i < j of every sample once."""
+    """Tiles that hold every pair i < j of every sample once; those of the same samples follow one another."""
     rows = min(ROWS, particles)
     together = max(1, TILE // (rows * particles))
     for sample in range(0, samples, together):
@@ -146,8 +198,8 @@ def _tiles(samples: int, particles: int) -> Iterator[Tile]:
             yield Tile(slice(sample, min(sample + together, samples)), slice(row, min(row + rows, particles)))
 
 
-def _squared_distances(of: Centred, tile: Tile, scale: float = 1.0) -> Float[Tensor, "part rows columns"]:
-    """scale·(|a_i|² + |a_j|²) − 2 a_i·a_j over a tile; scale < 1 gives a lower bound in spite of rounding."""
+def _squared_distances(of: Centred, tile: Tile, scale: float) -> Float[Tensor, "part rows columns"]:
+    """scale·(|a_i|² + |a_j|²) − 2 a_i·a_j over a tile."""
     columns = slice(tile.rows.start, None)
     square = of.square[tile.samples] * scale
     sizes = square[:, tile.rows, None] + square[:, None, columns]
@@ -155,26 +207,44 @@ def _squared_distances(of: Centred, tile: Tile, scale: float = 1.0) -> Float[Ten
     return sizes.baddbmm_(left, of.points[tile.samples, columns].transpose(1, 2), alpha=-2)
 
 
-def _listed(chosen: Tensor, tile: Tile) -> Pairs:
-    """The pairs i < j that are marked in a tile."""
-    sample, first, second = chosen.nonzero(as_tuple=True)
-    if len(sample) == 0:
-        return Pairs(sample, first, second)
-    real = first < second
+def _least_squared_distances(of: Centred, tile: Tile) -> Float[Tensor, "part rows columns"]:
+    """Lower bounds of |a_i − a_j|², whatever the rounding; infinite unless i < j."""
+    margin = (of.points.shape[-1] + 4) * torch.finfo(of.points.dtype).eps
+    least = _squared_distances(of, tile, 1 - margin)
+    rows = least.shape[1]
+    below = torch.ones(rows, rows, dtype=torch.bool, device=least.device).tril_()
+    least[:, :, :rows].masked_fill_(below, math.inf)
+    return least
+
+
+def _marked(
+    least: Float[Tensor, "part rows columns"],
+    hot: Bool[Tensor, "part rows"],
+    reach: Float[Tensor, "part"],
+    tile: Tile,
+) -> Pairs:
+    """The pairs of the hot rows whose squared distance may be within reach."""
+    sample, row = hot.nonzero(as_tuple=True)
+    place, column = (least[sample, row] <= reach[sample, None]).nonzero(as_tuple=True)
+    return _real(sample[place], row[place], column, tile)
+
+
+def _real(sample: Tensor, row: Tensor, column: Tensor, tile: Tile) -> Pairs:
+    """Pairs i < j of a tile, numbered as in the whole batch."""
+    real = row < column
     start = tile.rows.start
-    return Pairs(sample[real] + tile.samples.start, first[real] + start, second[real] + start)
+    return Pairs(sample[real] + tile.samples.start, row[real] + start, column[real] + start)
 
 
 def _joined(parts: list[Pairs], like: Tensor) -> Pairs:
-    filled = [part for part in parts if len(part.sample)]
-    return Pairs(*(torch.cat(columns) for columns in zip(*filled, strict=True))) if filled else _no_pairs(like)
+    return Pairs(*(torch.cat(columns) for columns in zip(*parts, strict=True))) if parts else _no_pairs(like)
 
 
-def _ordered(sample: Tensor, first: Tensor, second: Tensor, keep: Tensor) -> Pairs:
+def _ordered(pairs: Pairs, keep: Bool[Tensor, "E"]) -> Pairs:
     """The kept pairs in the order of their samples, which each replica's random numbers follow."""
-    sample, first, second = sample[keep], first[keep], second[keep]
+    sample = pairs.sample[keep]
     order = sample.argsort(stable=True)
-    return Pairs(sample[order], first[order], second[order])
+    return Pairs(sample[order], pairs.first[keep][order], pairs.second[keep][order])
 
 
 def _no_pairs(like: Tensor) -> Pairs:
