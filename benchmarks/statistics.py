@@ -89,7 +89,8 @@ def rates(law: str, seeds: int, samples: int, spread: Spread, studies: int, rng:
     for _ in range(studies):
         a, b = study(law, seeds, samples, spread, 1.0, rng)
         null: Comparison = compare_errors(a, b)
-        assert null.low is not None and null.high is not None
+        assert null.low is not None
+        assert null.high is not None
         covered += null.low <= 1.0 <= null.high
         wrong += null.different
         found += compare_errors(a, 0.75 * b).different
@@ -113,7 +114,9 @@ def table(studies: int, seed: int) -> Iterator[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description="Coverage of the interval and rate of false verdicts in simulated studies."
+    )
     parser.add_argument("--studies", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path)

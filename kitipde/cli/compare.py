@@ -46,8 +46,15 @@ def _show(comparison: "RunComparison") -> None:
         ]
         header = ("seed", comparison.a, comparison.b, "ratio")
     else:
-        named = ((comparison.a, comparison.seeds_a, comparison.errors_a), (comparison.b, comparison.seeds_b, comparison.errors_b))
-        rows = [(f"{name}, {seed}", f"{error:.4g}") for name, seeds, errors in named for seed, error in zip(seeds, errors, strict=True)]
+        named = (
+            (comparison.a, comparison.seeds_a, comparison.errors_a),
+            (comparison.b, comparison.seeds_b, comparison.errors_b),
+        )
+        rows = [
+            (f"{name}, {seed}", f"{error:.4g}")
+            for name, seeds, errors in named
+            for seed, error in zip(seeds, errors, strict=True)
+        ]
         header = ("model and seed", comparison.metric)
     show_table(
         f"{comparison.metric} at {comparison.resolution} points, mean over {result.samples} test samples", header, rows
@@ -57,6 +64,8 @@ def _show(comparison: "RunComparison") -> None:
         print(f"95 % interval   {result.low:.4g} to {result.high:.4g} (bootstrap over seeds and test samples)")
     if result.p_value is not None and result.smallest_p is not None:
         test = "Wilcoxon p      " if result.paired else "Mann-Whitney p  "
-        floor = f" (the smallest possible with so few seeds is {result.smallest_p:.2g})" if result.smallest_p > 0.05 else ""
+        floor = (
+            f" (the smallest possible with so few seeds is {result.smallest_p:.2g})" if result.smallest_p > 0.05 else ""
+        )
         print(f"{test}{result.p_value:.2g}{floor}")
     print(f"verdict         {comparison.verdict}")

@@ -74,7 +74,17 @@ def parse_resolutions(text: str | None) -> tuple[int, ...]:
 
 
 def _show(evaluations: Sequence["Evaluation"], rows: Sequence["Summary"]) -> None:
-    header = ("run", "trained at", "resolution", "seeds", "MSE", "RMSE", "normalised RMSE", "relative L2", "relative H1")
+    header = (
+        "run",
+        "trained at",
+        "resolution",
+        "seeds",
+        "MSE",
+        "RMSE",
+        "normalised RMSE",
+        "relative L2",
+        "relative H1",
+    )
     several = any(row.mse.seeds > 1 for row in rows)
     title = f"Errors: mean over test samples{', ± standard deviation over seeds' if several else ''}"
     subjects = {evaluation.subject.description for evaluation in evaluations}

@@ -30,7 +30,5 @@ def report(
     if markdown and out == Path("report.html"):
         out = Path("report.md")
     with progress("evaluate", "samples") as update:
-        write_report(
-            runs, out, data, parse_resolutions(resolutions), markdown=markdown, progress=update, remark=remark
-        )
+        write_report(runs, out, data, parse_resolutions(resolutions), markdown=markdown, progress=update, remark=remark)
     print(out)

@@ -90,8 +90,8 @@ def compare_evaluations(
     """
     if (a.subject.identity, a.subject.samples) != (b.subject.identity, b.subject.samples):
         raise InputError(
-            f"{a.run.path} and {b.run.path} cannot be compared: the first was evaluated on {a.subject.description}, the "
-            f"second on {b.subject.description}"
+            f"{a.run.path} and {b.run.path} cannot be compared: the first was evaluated on {a.subject.description}, "
+            f"the second on {b.subject.description}"
         )
     _check_same_task(a.run, b.run)
     remarks = []
@@ -106,7 +106,9 @@ def compare_evaluations(
     _check_finite(a, errors_a)
     _check_finite(b, errors_b)
     if errors_a.shape[1] < 2:
-        raise InputError(f"{metric_name} is defined for {errors_a.shape[1]} test samples; a comparison needs at least 2")
+        raise InputError(
+            f"{metric_name} is defined for {errors_a.shape[1]} test samples; a comparison needs at least 2"
+        )
     if errors_a.mean() == 0 or errors_b.mean() == 0:
         raise InputError(f"{metric_name} is 0 on every sample for one of the runs: there is no ratio")
     result = compare_errors(errors_a, errors_b, paired=paired)
@@ -128,9 +130,9 @@ def compare_evaluations(
 def _check_same_data(a: Run, b: Run) -> None:
     if a.dataset_identity != b.dataset_identity:
         raise InputError(
-            f"{a.path} and {b.path} cannot be compared: they were trained on other data ({a.dataset_path.name}, identity "
-            f"{a.dataset_identity[:12]}, and {b.dataset_path.name}, {b.dataset_identity[:12]}); give both a common test "
-            "file with --data"
+            f"{a.path} and {b.path} cannot be compared: they were trained on other data "
+            f"({a.dataset_path.name}, identity {a.dataset_identity[:12]}, and {b.dataset_path.name}, "
+            f"{b.dataset_identity[:12]}); give both a common test file with --data"
         )
     splits = [(run.config.data.train, run.config.data.validation, run.config.data.test) for run in (a, b)]
     if splits[0] != splits[1]:
@@ -151,8 +153,8 @@ def _check_same_task(a: Run, b: Run) -> None:
 def _common_resolution(a: Run, b: Run) -> int:
     if a.facts.resolution != b.facts.resolution:
         raise InputError(
-            f"{a.path} was trained at {a.facts.resolution} points per axis and {b.path} at {b.facts.resolution}: say at "
-            "which to compare them with --resolution"
+            f"{a.path} was trained at {a.facts.resolution} points per axis and {b.path} at {b.facts.resolution}: "
+            "say at which to compare them with --resolution"
         )
     return a.facts.resolution
 
@@ -174,13 +176,13 @@ def _pair(a: Evaluation, b: Evaluation, remarks: list[str]) -> tuple[tuple[int, 
 
 
 def _list(seeds: tuple[int, ...]) -> str:
-    return "seeds " + ", ".join(map(str, seeds)) if len(seeds) > 1 else f"seed {seeds[0]}"
+    return "seeds " + ", ".join(map(str, seeds)) if len(seeds) != 1 else f"seed {seeds[0]}"
 
 
 def _check_finite(evaluation: Evaluation, errors: np.ndarray) -> None:
     diverged = int((~np.isfinite(errors).all(1)).sum())
     if diverged:
         raise InputError(
-            f"{evaluation.run.path} cannot be compared: {diverged} of its {len(errors)} seeds give predictions that are "
-            "not finite"
+            f"{evaluation.run.path} cannot be compared: {diverged} of its {len(errors)} seeds give predictions "
+            "that are not finite"
         )

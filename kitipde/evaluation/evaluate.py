@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from datagen.store import Dataset, open_dataset
 from torch import Tensor, nn
 
+from datagen.store import Dataset, open_dataset
 from kitipde.config import DataConfig
 from kitipde.data.windows import Windows, load_windows
 from kitipde.errors import InputError
@@ -15,7 +15,13 @@ from kitipde.evaluation.labels import label_runs
 from kitipde.evaluation.metrics import FrameErrors, Spectra, join, join_spectra, measure, over_rollout, power_above
 from kitipde.evaluation.records import Evaluation, Examples, Measured, merge_resolutions, to_metrics
 from kitipde.evaluation.storage import fingerprint, read_evaluation, write_evaluation
-from kitipde.evaluation.subject import Subject, check_resolutions, choose_subject, default_resolutions
+from kitipde.evaluation.subject import (
+    Subject,
+    check_resolutions,
+    choose_subject,
+    default_resolutions,
+    possible_resolutions,
+)
 from kitipde.models.rollout import rollout
 from kitipde.runs import Replica, Run, open_run
 
@@ -64,9 +70,9 @@ def evaluate_runs(
     if frames is not None:
         runs = [_with_frames(run, frames) for run in runs]
     labels = label_runs(runs)
-    plans = [
-        _plan(run, label, data, resolutions, stored, remark) for run, label in zip(runs, labels, strict=True)
-    ]
+    plans = [_plan(run, label, data, resolutions, remark) for run, label in zip(runs, labels, strict=True)]
+    if stored and not resolutions:
+        plans = _with_stored_resolutions(plans)
     total = sum(plan.work for plan in plans)
     done, evaluations = 0, []
     for plan in plans:
@@ -106,9 +112,7 @@ def _with_frames(run: Run, frames: int) -> Run:
     return replace(run, config=run.config.model_copy(update={"data": data}))
 
 
-def _plan(
-    run: Run, label: str, data: str | Path | None, resolutions: Sequence[int], use_stored: bool, remark: Remark
-) -> _Plan:
+def _plan(run: Run, label: str, data: str | Path | None, resolutions: Sequence[int], remark: Remark) -> _Plan:
     subject = choose_subject(run, None if data is None else Path(data))
     if not subject.own:
         remark(f"{run.name}: {subject.path} is not the dataset it was trained on; all its samples are used")
@@ -116,15 +120,30 @@ def _plan(
     replicas = _trained_replicas(run, remark)
     stored = read_evaluation(run, label, subject, fingerprint(run, subject, replicas))
     wanted = set(resolutions) or set(default_resolutions(run, subject))
-    if use_stored and not resolutions and stored is not None:
-        wanted = {*stored.resolutions, *(wanted & {run.facts.resolution})}
     return _Plan(run, label, subject, replicas, tuple(sorted(wanted)), stored)
+
+
+def _with_stored_resolutions(plans: Sequence[_Plan]) -> list[_Plan]:
+    """The same plans for every resolution that any of the runs has been evaluated at, and those of training."""
+    known = {resolution for plan in plans if plan.stored is not None for resolution in plan.stored.resolutions}
+    if not known:
+        return list(plans)
+    wanted = known | {plan.run.facts.resolution for plan in plans}
+    return [replace(plan, resolutions=_possible(plan, wanted)) for plan in plans]
+
+
+def _possible(plan: _Plan, wanted: set[int]) -> tuple[int, ...]:
+    """Those that the plan's own grid gives."""
+    possible = possible_resolutions(plan.subject, wanted, plan.run.config.data.downsample)
+    return possible or plan.resolutions
 
 
 def _trained_replicas(run: Run, remark: Remark) -> tuple[Replica, ...]:
     replicas = tuple(replica for replica in run.replicas if replica.best_path.is_file())
     if not replicas:
-        raise InputError(f"{run.path} has no trained weights yet; train it with `kitipde train --resume --out {run.path}`")
+        raise InputError(
+            f"{run.path} has no trained weights yet; train it with `kitipde train --resume --out {run.path}`"
+        )
     for replica in run.replicas:
         if replica not in replicas:
             remark(f"{run.name}: seed {replica.seed} has no weights yet and is left out")
@@ -152,7 +171,9 @@ def _compute(plan: _Plan, progress: Callable[[int, str], None]) -> Evaluation:
         for number, resolution in enumerate(plan.missing):
             note, before = f"{plan.run.name} at {resolution}", number * per_resolution
             measured.append(
-                _measure(plan, dataset, models, resolution, device, lambda done, b=before, n=note: progress(b + done, n))
+                _measure(
+                    plan, dataset, models, resolution, device, lambda done, b=before, n=note: progress(b + done, n)
+                )
             )
         config, subject = plan.run.config.data, plan.subject
         metrics = to_metrics(
@@ -220,7 +241,7 @@ def _lost_power(dataset: Dataset, config: DataConfig, subject: Subject, resoluti
 
 
 def _examples(plan: _Plan, dataset: Dataset, model: nn.Module, measured: Measured, device: torch.device) -> Examples:
-    """The fields of the first test sample, which nobody chose, and of the worst one, as the first seed predicts them."""
+    """Fields of the first test sample, which nobody chose, and of the worst one, as the first seed predicts them."""
     worst = int(over_rollout(measured.errors[0]).rmse.argmax())
     chosen = tuple(dict.fromkeys((0, worst)))
     samples = [plan.subject.samples[position] for position in chosen]

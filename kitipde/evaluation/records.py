@@ -1,6 +1,6 @@
 """What an evaluation found, labelled: xarray data with named dimensions, units and definitions."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -195,7 +195,7 @@ def merge_resolutions(old: xr.Dataset, new: xr.Dataset) -> xr.Dataset:
     )
 
 
-def _stack(measured: Sequence[Measured], values) -> np.ndarray:  # noqa: ANN001
+def _stack(measured: Sequence[Measured], values: Callable[[FrameErrors], torch.Tensor]) -> np.ndarray:
     """[seed, resolution, …] of a function of the errors."""
     by_resolution = [np.stack([values(errors).numpy() for errors in one.errors]) for one in measured]
     return np.stack(by_resolution, axis=1)
@@ -221,9 +221,7 @@ def _spectra(measured: Sequence[Measured]) -> dict[str, xr.Variable]:
             axis=1,
         )
         attributes = {"long_name": f"mean power of the {field.name} in each shell |m|", "units": "field units squared"}
-        result[f"spectrum_{field.name}"] = xr.Variable(
-            ("seed", "resolution", "time", "wavenumber"), values, attributes
-        )
+        result[f"spectrum_{field.name}"] = xr.Variable(("seed", "resolution", "time", "wavenumber"), values, attributes)
     return result
 
 

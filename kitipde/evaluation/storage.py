@@ -36,7 +36,15 @@ def fingerprint(run: Run, subject: Subject, replicas: Sequence[Replica]) -> str:
     """Changes when any stored number would: weights, data, samples, frames, how the grid is reduced."""
     digest = hashlib.sha256()
     data = run.config.data
-    facts = (_VERSION, subject.identity, subject.samples, data.input, data.target, data.input_frames, data.output_frames)
+    facts = (
+        _VERSION,
+        subject.identity,
+        subject.samples,
+        data.input,
+        data.target,
+        data.input_frames,
+        data.output_frames,
+    )
     digest.update(repr((*facts, data.downsample)).encode())
     for replica in replicas:
         digest.update(f"{replica.seed}:".encode())

@@ -1,17 +1,16 @@
 """What a run is evaluated on: its own test split, or every sample of another file."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from datagen.resampling import check_grid
 from datagen.store import Dataset, open_dataset
-
 from kitipde.data.windows import split_samples
 from kitipde.errors import InputError
 from kitipde.runs import Run
 
-__all__ = ["Subject", "check_resolutions", "choose_subject", "default_resolutions"]
+__all__ = ["Subject", "check_resolutions", "choose_subject", "default_resolutions", "possible_resolutions"]
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,9 @@ def choose_subject(run: Run, data: Path | None = None) -> Subject:
     """
     path = data or run.dataset_path
     if data is None and not path.is_file():
-        raise InputError(f"the dataset of {run.path} is missing: {path} does not exist; say where it is with --data FILE")
+        raise InputError(
+            f"the dataset of {run.path} is missing: {path} does not exist; say where it is with --data FILE"
+        )
     with open_dataset(path) as dataset:
         own = dataset.identity == run.dataset_identity
         if data is None and not own:
@@ -87,14 +88,20 @@ def check_resolutions(subject: Subject, resolutions: Sequence[int], method: str)
 def default_resolutions(run: Run, subject: Subject) -> tuple[int, ...]:
     """Half the training resolution, itself and its double, as far as the stored grid gives them."""
     trained = run.facts.resolution
+    wanted = (trained // 2, trained, 2 * trained)
+    return possible_resolutions(subject, wanted, run.config.data.downsample) or (subject.grid[0],)
+
+
+def possible_resolutions(subject: Subject, wanted: Iterable[int], method: str) -> tuple[int, ...]:
+    """Those of the wanted resolutions that the stored grid gives, ascending."""
     possible = []
-    for resolution in (trained // 2, trained, 2 * trained):
+    for resolution in sorted(wanted):
         try:
-            check_resolutions(subject, (resolution,), run.config.data.downsample)
+            check_resolutions(subject, (resolution,), method)
         except InputError:
             continue
         possible.append(resolution)
-    return tuple(possible) or (subject.grid[0],)
+    return tuple(possible)
 
 
 def _subject(run: Run, dataset: Dataset, own: bool) -> Subject:

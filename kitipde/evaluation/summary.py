@@ -1,5 +1,6 @@
 """One line a run and resolution: means over test samples, and over seeds with their spread."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -30,7 +31,7 @@ class Estimate:
     def __str__(self) -> str:
         if self.mean is None:
             return f"diverged ({self.diverged} of {self.seeds})" if self.diverged else "undefined"
-        return f"{self.mean:.4g}" if self.deviation is None else f"{self.mean:.4g} ± {self.deviation:.2g}"
+        return _rounded(self.mean, self.deviation)
 
 
 @dataclass(frozen=True)
@@ -117,3 +118,16 @@ def _estimate(errors: np.ndarray) -> Estimate:
         return Estimate(None, None, len(errors), diverged)
     deviation = float(per_seed.std(ddof=1)) if len(per_seed) > 1 else None
     return Estimate(float(per_seed.mean()), deviation, len(per_seed))
+
+
+def _rounded(mean: float, deviation: float | None) -> str:
+    """Four digits; with a deviation, both to the deviation's second digit: 0.00828 ± 0.00086, (6.5 ± 2.1)e-05."""
+    if deviation is None or deviation == 0.0:
+        return f"{mean:.4g}" if deviation is None else f"{mean:.4g} ± 0"
+    largest = math.floor(math.log10(max(abs(mean), deviation)))
+    digits = largest - math.floor(math.log10(deviation)) + 1
+    if -4 < largest < 5:
+        decimals = max(0, digits - largest)
+        return f"{mean:.{decimals}f} ± {deviation:.{decimals}f}"
+    scale = 10.0**largest
+    return f"({mean / scale:.{digits}f} ± {deviation / scale:.{digits}f})e{largest:+03d}"

@@ -40,7 +40,7 @@ def test_with_seed_effects_alone_the_interval_is_students_over_seeds():
     logarithm = np.log(b[:, 0])
     # The delta method for the log of a mean: its error is that of the mean over the mean.
     standard_error = b[:, 0].std(ddof=1) / np.sqrt(8) / b[:, 0].mean()
-    half_width = stats.t.ppf(0.98, 7) * standard_error
+    half_width = stats.t.ppf(0.975, 7) * standard_error
     assert comparison.high is not None
     assert np.log(comparison.high / comparison.ratio) == pytest.approx(half_width, rel=0.06)
     assert comparison.p_value == pytest.approx(stats.wilcoxon(logarithm).pvalue)
@@ -50,7 +50,7 @@ def test_with_sample_effects_alone_the_interval_is_students_over_samples():
     rng = np.random.default_rng(2)
     a, b = np.ones((3, 60)), np.exp(0.2 * rng.normal(size=(1, 60))) * np.ones((3, 60))
     comparison = compare_errors(a, b)
-    half_width = stats.t.ppf(0.98, 59) * b[0].std(ddof=1) / np.sqrt(60) / b[0].mean()
+    half_width = stats.t.ppf(0.975, 59) * b[0].std(ddof=1) / np.sqrt(60) / b[0].mean()
     assert comparison.high is not None
     assert np.log(comparison.high / comparison.ratio) == pytest.approx(half_width, rel=0.06)
 
@@ -86,7 +86,7 @@ def test_unpaired_seeds_are_compared_as_two_groups():
     rng = np.random.default_rng(5)
     a, b = errors(5, 40, 0.1, 0.0, rng), 0.5 * errors(7, 40, 0.1, 0.0, rng)
     comparison = compare_errors(a, b, paired=False)
-    welch = stats.ttest_ind(np.log(b[:, 0]), np.log(a[:, 0]), equal_var=False).confidence_interval(0.96)
+    welch = stats.ttest_ind(np.log(b[:, 0]), np.log(a[:, 0]), equal_var=False).confidence_interval()
     assert comparison.low is not None
     assert comparison.high is not None
     assert np.log(comparison.low) == pytest.approx(welch.low, abs=0.02)
@@ -96,10 +96,19 @@ def test_unpaired_seeds_are_compared_as_two_groups():
     assert verdict(comparison, "FNO", "KITI").endswith("5 and 7 seeds, not paired")
 
 
-def test_a_difference_needs_the_rank_test_too():
-    comparison = Comparison(0.8, 0.7, 0.9, 0.2, 1 / 16, 3, (5, 5), 100, True, None)
-    assert not comparison.different
-    assert dataclasses.replace(comparison, p_value=1 / 16).different
+def test_a_difference_needs_both_rank_tests_too():
+    sure = Comparison(0.8, 0.7, 0.9, 1 / 16, 1 / 16, 0.01, 5, (5, 5), 100, True, None)
+    assert sure.different
+    assert not dataclasses.replace(sure, p_value=0.2).different
+    assert not dataclasses.replace(sure, p_value_samples=0.2).different
+    assert not dataclasses.replace(sure, high=1.1).different
+
+
+def test_the_rank_test_over_samples_is_wilcoxons():
+    rng = np.random.default_rng(9)
+    a, b = errors(4, 30, 0.1, 0.3, rng), errors(4, 30, 0.1, 0.3, rng)
+    expected = stats.wilcoxon(np.log(a.mean(0) / b.mean(0))).pvalue
+    assert compare_errors(a, b).p_value_samples == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
@@ -112,11 +121,14 @@ def test_a_difference_needs_the_rank_test_too():
 def test_the_verdict_names_the_better_one_its_margin_and_its_wins(
     ratio: float, low: float, high: float, wins: int, text: str
 ):
-    assert verdict(Comparison(ratio, low, high, 0.01, 0.002, wins, (10, 10), 100, True, None), "FNO", "KITI") == text
+    assert (
+        verdict(Comparison(ratio, low, high, 0.01, 0.002, 0.001, wins, (10, 10), 100, True, None), "FNO", "KITI")
+        == text
+    )
 
 
 def test_the_verdict_without_a_difference_gives_the_interval_and_the_seeds_needed():
-    comparison = Comparison(0.97, 0.90, 1.045, 0.4, 1 / 16, 3, (5, 5), 100, True, 23)
+    comparison = Comparison(0.97, 0.90, 1.045, 0.4, 1 / 16, 0.4, 3, (5, 5), 100, True, 23)
     assert verdict(comparison, "FNO", "KITI") == (
         "no difference can be told with 5 seeds: the error of KITI is 3.0 % below that of FNO, 95 % interval "
         "10 % below to 4.5 % above; a difference of this size would need about 23 seeds to be seen"
@@ -143,7 +155,7 @@ def test_where_test_samples_are_the_doubt_no_number_of_seeds_is_enough():
 
 @pytest.mark.parametrize("bad", [np.array([[1.0, np.nan]]), np.zeros((1, 2)), np.ones((1, 3)), np.ones((2, 2))])
 def test_errors_that_do_not_fit_are_refused(bad: np.ndarray):
-    with pytest.raises(ValueError, match="errors|compared"):
+    with pytest.raises(ValueError, match=r"errors|compared"):
         compare_errors(np.ones((1, 2)), bad)
 
 

@@ -1,0 +1,42 @@
+"""Figures as files beside the runs: `kitipde evaluate --maps`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from kitipde.evaluation.records import Evaluation
+from kitipde.evaluation.storage import evaluation_folder
+from kitipde.files import write_atomically
+from kitipde.reporting.curves import resolution_figure, resolution_matrix_figure, spectrum_figure, time_figure
+from kitipde.reporting.fields import animation, field_figure, panels_of
+from kitipde.reporting.style import save
+
+__all__ = ["write_gallery"]
+
+
+def write_gallery(evaluations: Sequence[Evaluation]) -> tuple[Path, ...]:
+    """Write each run's figures into RUN/evaluation/…/figures, and those of all runs together into the first's.
+
+    Returns:
+        The files written.
+    """
+    written: list[Path] = []
+    for evaluation in evaluations:
+        folder, examples = _figures(evaluation), evaluation.examples
+        for position, sample in enumerate(examples.samples):
+            panels = panels_of(evaluation, position)
+            written += save(field_figure(panels, examples), folder / f"fields-sample-{sample}")
+            if examples.truth.shape[1] > 1:
+                path = folder / f"rollout-sample-{sample}.gif"
+                write_atomically(path, animation(panels, examples))
+                written.append(path)
+        written += save(spectrum_figure([evaluation]), folder / "spectrum")
+        if evaluation.metrics.sizes["time"] > 1:
+            written += save(time_figure([evaluation]), folder / "error-against-time")
+    together = _figures(evaluations[0])
+    written += save(resolution_figure(evaluations), together / "error-against-resolution")
+    written += save(resolution_matrix_figure(evaluations), together / "resolution-matrix")
+    return tuple(written)
+
+
+def _figures(evaluation: Evaluation) -> Path:
+    return evaluation_folder(evaluation.run, evaluation.subject) / "figures"

@@ -1,0 +1,174 @@
+"""The report: from run folders to one page that holds everything."""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import kitipde
+from kitipde.errors import InputError
+from kitipde.evaluation.comparison import RunComparison, compare_evaluations
+from kitipde.evaluation.evaluate import evaluate_runs
+from kitipde.evaluation.records import Evaluation, metric
+from kitipde.files import write_atomically
+from kitipde.reporting.page import Page, Picture, Verdict
+from kitipde.reporting.sections import (
+    cost_section,
+    definition_section,
+    error_section,
+    field_section,
+    frame_section,
+    provenance_section,
+    settings_section,
+    training_section,
+)
+
+__all__ = ["build_page", "render", "write_report"]
+
+
+def write_report(
+    runs: Sequence[str | Path],
+    out: str | Path,
+    data: str | Path | None = None,
+    resolutions: Sequence[int] = (),
+    *,
+    markdown: bool = False,
+    progress: Callable[[int, int, str], None] = lambda done, total, note: None,
+    remark: Callable[[str], None] = lambda text: None,
+) -> Path:
+    """Evaluate runs where that has not been done and write the report.
+
+    Args:
+        runs: run folders.
+        out: the file to write.
+        data: a dataset file; None for the test split of each run's own.
+        resolutions: points per axis; none for those of the last evaluation.
+        markdown: write Markdown, with the figures in a folder beside it, instead of one HTML page.
+        progress: told (samples done, samples in all, note).
+        remark: told what a person should know.
+
+    Returns:
+        The file written.
+
+    Raises:
+        InputError: if a run cannot be evaluated or the folder of `out` does not exist.
+    """
+    out = Path(out)
+    if not out.parent.is_dir():
+        raise InputError(f"cannot write {out}: the folder {out.parent} does not exist")
+    if out.is_dir():
+        raise InputError(f"cannot write {out}: it is a folder; give the name of a file")
+    evaluations = evaluate_runs(runs, data, resolutions, stored=True, progress=progress, remark=remark)
+    page = build_page(evaluations)
+    if not markdown:
+        write_atomically(out, render("report.html.j2", page).encode())
+        return out
+    figures = out.with_name(f"{out.stem}-figures")
+    figures.mkdir(exist_ok=True)
+    for section in page.sections:
+        for picture in section.pictures:
+            write_atomically(figures / _file_name(picture), picture.data)
+    write_atomically(out, render("report.md.j2", page, figures.name).encode())
+    return out
+
+
+def build_page(evaluations: Sequence[Evaluation]) -> Page:
+    """The report's contents; the first vanilla run is what the others are compared with."""
+    reference = _reference(evaluations)
+    others = [evaluation for evaluation in evaluations if evaluation is not reference]
+    sections = [
+        error_section(evaluations),
+        field_section(evaluations),
+        frame_section(evaluations),
+        training_section(evaluations),
+        cost_section(evaluations),
+        settings_section(evaluations),
+        provenance_section(evaluations),
+        definition_section(),
+    ]
+    equation = reference.run.equation.replace("-", "–").title()
+    return Page(
+        title=f"{equation}: {' against '.join(evaluation.label for evaluation in (*others, reference))}",
+        subtitle=_subtitle(evaluations),
+        verdicts=tuple(_verdict(reference, other) for other in others),
+        sections=tuple(section for section in sections if section is not None),
+        footer=f"Written by kitipde {kitipde.__version__} on {datetime.now(UTC):%Y-%m-%d %H:%M} UTC.",
+    )
+
+
+def render(template: str, page: Page, figures: str = "") -> str:
+    """A page as text.
+
+    Args:
+        template: name of the template.
+        page: what to write.
+        figures: folder of the figures, for a template that does not hold them itself.
+    """
+    from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+    environment = Environment(
+        loader=PackageLoader("kitipde.reporting"),
+        autoescape=select_autoescape(("html.j2",)),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["file_name"] = _file_name
+    return environment.get_template(template).render(page=page, figures=figures)
+
+
+def _file_name(picture: Picture) -> str:
+    return f"{picture.name}.{picture.kind}"
+
+
+def _reference(evaluations: Sequence[Evaluation]) -> Evaluation:
+    return next((one for one in evaluations if one.run.config.residual.kind == "plain"), evaluations[0])
+
+
+def _subtitle(evaluations: Sequence[Evaluation]) -> str:
+    subjects = "; ".join(dict.fromkeys(evaluation.subject.description for evaluation in evaluations))
+    counts = sorted({len(evaluation.seeds) for evaluation in evaluations})
+    seeds = " or ".join(str(count) for count in counts)
+    models = len(evaluations)
+    return (
+        f"{models} model{'s' if models > 1 else ''}, {seeds} seed{'' if counts == [1] else 's'} each, evaluated on: "
+        f"{subjects}"
+    )
+
+
+def _verdict(reference: Evaluation, other: Evaluation) -> Verdict:
+    question = f"{other.label} against {reference.label}"
+    resolution = reference.run.facts.resolution
+    try:
+        if resolution not in reference.resolutions or resolution not in other.resolutions:
+            raise InputError(f"{resolution} points per axis were not evaluated for both")
+        comparison = compare_evaluations(reference, other, resolution)
+    except InputError as error:
+        return Verdict(question, "not compared", (str(error),), "open")
+    return Verdict(question, _sentence(comparison), _details(comparison), _tone(comparison))
+
+
+def _sentence(comparison: RunComparison) -> str:
+    return comparison.verdict[:1].upper() + comparison.verdict[1:] + "."
+
+
+def _details(comparison: RunComparison) -> tuple[str, ...]:
+    result = comparison.result
+    interval = ""
+    if result.low is not None and result.high is not None:
+        interval = f", 95 % interval {result.low:.3g} to {result.high:.3g} (bootstrap over seeds and test samples)"
+    lines = [
+        f"Ratio of the mean {metric(comparison.metric).title} errors at {comparison.resolution} points per axis: "
+        f"{result.ratio:.3g}{interval}."
+    ]
+    if result.p_value is not None and result.smallest_p is not None:
+        test = "Wilcoxon signed-rank test over seeds" if result.paired else "Mann–Whitney test over seeds"
+        floor = f"; so few seeds cannot give less than {result.smallest_p:.2g}" if result.smallest_p > 0.05 else ""
+        lines.append(f"{test}: p = {result.p_value:.2g}{floor}.")
+    lines += [remark[:1].upper() + remark[1:] + "." for remark in comparison.remarks]
+    return tuple(lines)
+
+
+def _tone(comparison: RunComparison) -> str:
+    if not comparison.result.different:
+        return "open"
+    return "better" if comparison.result.ratio < 1 else "worse"
