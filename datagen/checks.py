@@ -4,13 +4,19 @@ import math
 
 from datagen.errors import InputError
 
-__all__ = ["at_least", "positive"]
+__all__ = ["at_least", "finite", "positive"]
 
 
 def at_least(name: str, value: int, least: int) -> None:
     """Raise `InputError` unless value ≥ least."""
     if value < least:
         raise InputError(f"{name} {value} is too small (allowed: {least} or more)")
+
+
+def finite(name: str, value: float) -> None:
+    """Raise `InputError` unless value is a finite number."""
+    if not math.isfinite(value):
+        raise InputError(f"{name} {value:g} is not a finite number")
 
 
 def positive(name: str, value: float) -> None:

@@ -64,11 +64,15 @@ class Recipe(Protocol):
     def layout(self) -> Layout: ...
 
     def solve(self, indices: Sequence[int], device: str) -> Mapping[str, np.ndarray]:
-        """Values of every per-sample variable of the layout; a sample's do not depend on its companions."""
+        """Values of every per-sample variable of the layout, of a whole group."""
         ...
 
-    def batch(self, device: str) -> int:
-        """How many samples to solve at once on "cpu" or "cuda"."""
+    def group(self, device: str) -> int:
+        """How many samples are solved together on "cpu" or "cuda".
+
+        Transforms of several fields at once may round otherwise than one after the other, and the time step is that of
+        the fastest flow among them. So groups are cut from the data set once and for all, and always solved whole.
+        """
         ...
 
     def probe(self) -> tuple["Recipe", float]:
@@ -117,7 +121,8 @@ def plan(recipe: Recipe, path: Path, device: str) -> Plan:
     """
     layout = replace(recipe.layout(), config=_config_text(recipe, device))
     size = layout.sample_bytes()
-    step = max(1, min(_PART_BYTES // size, -(-recipe.samples // _FEWEST_PARTS)))
+    group = recipe.group(device)
+    step = group * max(1, min(_PART_BYTES // size, -(-recipe.samples // _FEWEST_PARTS)) // group)
     parts = tuple(range(first, min(first + step, recipe.samples)) for first in range(0, recipe.samples, step))
     folder = parts_folder(path)
     begun = folder / "recipe.json"
@@ -162,11 +167,12 @@ def forecast(work: Plan, recipe: Recipe, machine: Machine) -> str:
     if not samples:
         return f"{size}; all are made"
     probe, ratio = recipe.probe()
-    index = work.parts[numbers[0]][0]
-    probe.solve([index], machine.place)
+    group = range(recipe.group(machine.device))
+    probe.solve(group, machine.place)
     begin = time.perf_counter()
-    probe.solve([index], machine.place)
-    seconds = (time.perf_counter() - begin) * ratio * samples / machine.workers
+    probe.solve(group, machine.place)
+    groups = -(-samples // len(group))
+    seconds = (time.perf_counter() - begin) * ratio * -(-groups // machine.workers)
     return f"{size}; {samples} to be made here on {machine.place}, about {_duration(seconds)}"
 
 
@@ -176,7 +182,7 @@ def generate(work: Plan, recipe: Recipe, machine: Machine, progress: Progress | 
     Args:
         work: from `plan`.
         recipe: what to solve.
-        machine: share, device, batch and workers.
+        machine: share, device and workers.
         progress: called with (samples of this share made, samples of this share to be made).
 
     Raises:
@@ -189,13 +195,14 @@ def generate(work: Plan, recipe: Recipe, machine: Machine, progress: Progress | 
     done = 0
     if progress:
         progress(0, total)
-    batch = machine.batch or recipe.batch(machine.device)
-    batches = [(number, chunk) for number in numbers for chunk in _batches(work.parts[number], batch)]
+    size = recipe.group(machine.device)
+    groups = [(number, group) for number in numbers for group in _groups(work.parts[number], size)]
     gathered: list[Mapping[str, np.ndarray]] = []
-    for (number, chunk), values in zip(batches, _solve_all(recipe, machine, [one for _, one in batches]), strict=True):
-        gathered.append(values)
-        done += len(chunk)
-        if chunk[-1] == work.parts[number][-1]:
+    for (number, group), values in zip(groups, _solve_all(recipe, machine, groups), strict=True):
+        kept = min(group.stop, work.parts[number].stop) - group.start
+        gathered.append({name: array[:kept] for name, array in values.items()})
+        done += kept
+        if group.stop >= work.parts[number].stop:
             _write_part(work, recipe, number, gathered)
             gathered = []
         if progress:
@@ -295,15 +302,18 @@ def _begin(work: Plan) -> None:
         temporary.write_text(work.layout.config)
 
 
-def _batches(part: range, batch: int) -> list[range]:
-    return [part[first : first + batch] for first in range(0, len(part), batch)]
+def _groups(part: range, size: int) -> list[range]:
+    """The groups of a part; the last one may reach beyond the last sample there is."""
+    return [range(first, first + size) for first in range(part.start, part.stop, size)]
 
 
-def _solve_all(recipe: Recipe, machine: Machine, batches: Sequence[range]) -> Iterator[Mapping[str, np.ndarray]]:
-    """Solutions in the order of the batches, with a few more under way than there are workers."""
+def _solve_all(
+    recipe: Recipe, machine: Machine, groups: Sequence[tuple[int, range]]
+) -> Iterator[Mapping[str, np.ndarray]]:
+    """Solutions in the order of the groups, with a few more under way than there are workers."""
     pool = ThreadPoolExecutor(machine.workers, initializer=_one_thread)
     try:
-        jobs = (pool.submit(recipe.solve, chunk, machine.place) for chunk in batches)
+        jobs = (pool.submit(recipe.solve, group, machine.place) for _, group in groups)
         running = deque(islice(jobs, 2 * machine.workers))
         while running:
             yield running.popleft().result()

@@ -19,7 +19,6 @@ class Machine:
         shard: which share is this process's.
         shards: how many shares there are.
         launched: whether the shares are the ranks of one launch, so that the first can wait for the others.
-        batch: samples solved at once; 0 leaves it to the recipe.
         workers: threads that solve.
     """
 
@@ -28,11 +27,10 @@ class Machine:
     shard: int = 0
     shards: int = 1
     launched: bool = False
-    batch: int = 0
     workers: int = 1
 
     @classmethod
-    def here(cls, device: str = "auto", shard: str = "", batch: int = 0, workers: int = 0) -> "Machine":
+    def here(cls, device: str = "auto", shard: str = "", workers: int = 0) -> "Machine":
         """What this process finds around it.
 
         Under `torchrun`, or `srun`, the ranks share the work between them; `shard` does so by hand.
@@ -40,14 +38,13 @@ class Machine:
         Args:
             device: "auto", "cpu" or "cuda".
             shard: "i/n" with 0 ≤ i < n, or empty.
-            batch: samples solved at once, or 0.
             workers: threads, or 0 for one for each processor of this rank.
 
         Raises:
             InputError: an unknown or absent device, a shard that is not one, a negative number.
         """
-        if batch < 0 or workers < 0:
-            raise InputError(f"batch {batch}, workers {workers}: negative (allowed: 0, or 1 and more)")
+        if workers < 0:
+            raise InputError(f"workers {workers} is negative (allowed: 0 for one a processor, or 1 and more)")
         kind = choose_device(device)
         rank, ranks, local_rank, local_ranks = _launcher()
         index, count, launched = rank, ranks, ranks > 1
@@ -62,7 +59,7 @@ class Machine:
         else:
             place = "cpu"
             workers = workers or max(1, len(os.sched_getaffinity(0)) // local_ranks)
-        return cls(kind, place, index, count, launched, batch, workers)
+        return cls(kind, place, index, count, launched, workers)
 
     @property
     def joins(self) -> bool:

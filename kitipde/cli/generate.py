@@ -22,7 +22,12 @@ Out = Annotated[Path, typer.Option(help="The file to make.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Shard = Annotated[str, typer.Option(help="i/n: make only every n-th part, to share the work between machines.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Begin anew, whatever is there.")]
-Batch = Annotated[int, typer.Option(help="Samples solved at once; 0: what suits the device.")]
+Workers = Annotated[int, typer.Option(help="Samples solved at the same time; 0: one a processor.")]
+Frames = Annotated[int, typer.Option(help="Instants stored.")]
+Interval = Annotated[float, typer.Option(help="Time between frames; the first is one interval after the start.")]
+Field = Annotated[str, typer.Option(help="Constant of the initial field: published (c = 2), unit (c = 1) or literal.")]
+Length = Annotated[str, typer.Option(help="Side of the domain: a number, or 2pi.")]
+SolveResolution = Annotated[int, typer.Option(help="Points solved on along an axis; 0: as many as stored.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what it would cost.")]
 
 
@@ -41,7 +46,7 @@ def burgers(
     ] = 0,
     device: Device = "auto",
     shard: Shard = "",
-    batch: Batch = 0,
+    workers: Workers = 0,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
 ) -> None:
@@ -51,7 +56,65 @@ def burgers(
     recipe = Burgers(samples, resolution, seed, nu, parse_length(length), final_time, frames, solve_resolution)
     if math.isclose(recipe.length, 2 * math.pi):
         remark("domain length 2 pi, on which the published data were made (the paper's text says 1: --length 1)")
-    _make(recipe, out, device, shard, batch, overwrite, dry_run)
+    _make(recipe, out, device, shard, workers, overwrite, dry_run)
+
+
+@app.command("navier-stokes")
+def navier_stokes(
+    out: Out,
+    samples: Samples = 20,
+    resolution: Annotated[int, typer.Option(help="Points stored along each axis.")] = 256,
+    seed: Seed = 0,
+    nu: Annotated[float, typer.Option(help="Viscosity.")] = 1e-3,
+    frames: Frames = 20,
+    interval: Interval = 1.0,
+    forcing: Annotated[bool, typer.Option(help="Whether the published forcing acts.")] = True,
+    field: Field = "published",
+    length: Length = "1",
+    solve_resolution: SolveResolution = 0,
+    dt: Annotated[float, typer.Option(help="Fixed time step; 0: by stability and --tolerance.")] = 0.0,
+    tolerance: Annotated[float, typer.Option(help="Relative L2 error that may arise between two frames.")] = 2e-7,
+    device: Device = "auto",
+    shard: Shard = "",
+    workers: Workers = 0,
+    overwrite: Overwrite = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Navier-Stokes in two dimensions: vorticity from random initial fields."""
+    from datagen.navier_stokes import NavierStokes
+
+    side = parse_length(length)
+    recipe = NavierStokes(
+        samples, resolution, seed, nu, frames, interval, forcing, field, side, solve_resolution, dt, tolerance
+    )
+    _make(recipe, out, device, shard, workers, overwrite, dry_run)
+
+
+@app.command()
+def heat(
+    out: Out,
+    samples: Samples = 20,
+    resolution: Annotated[int, typer.Option(help="Points stored along each axis.")] = 256,
+    seed: Seed = 0,
+    alpha: Annotated[float, typer.Option(help="Diffusivity.")] = 1e-4,
+    frames: Frames = 20,
+    interval: Interval = 1.0,
+    source: Annotated[float, typer.Option(help="Heat supplied on the boundary of the square.")] = 0.1,
+    field: Field = "published",
+    length: Length = "1",
+    solve_resolution: SolveResolution = 0,
+    device: Device = "auto",
+    shard: Shard = "",
+    workers: Workers = 0,
+    overwrite: Overwrite = False,
+    dry_run: DryRun = False,
+) -> None:
+    """The heat equation in two dimensions with a source, in closed form."""
+    from datagen.heat import Heat
+
+    side = parse_length(length)
+    recipe = Heat(samples, resolution, seed, alpha, frames, interval, source, field, side, solve_resolution)
+    _make(recipe, out, device, shard, workers, overwrite, dry_run)
 
 
 def parse_length(text: str) -> float:
@@ -67,11 +130,11 @@ def parse_length(text: str) -> float:
         ) from None
 
 
-def _make(recipe: "Recipe", out: Path, device: str, shard: str, batch: int, overwrite: bool, dry_run: bool) -> None:
+def _make(recipe: "Recipe", out: Path, device: str, shard: str, workers: int, overwrite: bool, dry_run: bool) -> None:
     from datagen import generate as making
     from datagen.machine import Machine
 
-    machine = Machine.here(device, shard, batch)
+    machine = Machine.here(device, shard, workers)
     if overwrite:
         if machine.shards > 1:
             raise InputError(f"--overwrite is for one process alone; with several, first remove {out} and {out}.parts")
