@@ -1,7 +1,15 @@
 """Kinetic residuals: particles, their collisions (KITINet equations (2)-(5)), and what they do to a network."""
 
 from kitipde.collisions.diagnostics import CollisionStatistics, collect, gap_warning
-from kitipde.collisions.residual import check_particles, make_residual
+from kitipde.collisions.residual import check_particles, make_residual, make_residuals
 from kitipde.collisions.schedule import advance
 
-__all__ = ["CollisionStatistics", "advance", "check_particles", "collect", "gap_warning", "make_residual"]
+__all__ = [
+    "CollisionStatistics",
+    "advance",
+    "check_particles",
+    "collect",
+    "gap_warning",
+    "make_residual",
+    "make_residuals",
+]

@@ -5,11 +5,14 @@
     residual.eval();  y = residual(x, v)     # x + dt·v, the bits of the plain addition
 
 Residuals have no parameters and leave nothing in a state dict, so checkpoints of plain and colliding models are
-interchangeable. Random numbers come from torch's default generator, by one draw for each forward pass.
+interchangeable. Random numbers come from torch's default generators; a collision draws one number from them, the seed
+of its own directions.
 """
 
+from itertools import pairwise
+
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from kitipde.collisions.collision import Rule, collided
@@ -17,8 +20,23 @@ from kitipde.collisions.diagnostics import tally, tally_buffer
 from kitipde.collisions.particles import check_particles, to_features, to_particles
 from kitipde.collisions.schedule import share
 from kitipde.config import ResidualConfig
+from kitipde.errors import InputError
 
-__all__ = ["check_particles", "make_residual"]
+__all__ = ["check_particles", "make_residual", "make_residuals"]
+
+
+def make_residuals(config: ResidualConfig, layers: int) -> nn.ModuleList:
+    """The residuals of a model's layers; those of `kiti-acceleration` hand their velocities on.
+
+    Args:
+        config: the residual's settings.
+        layers: how many layers the model has.
+    """
+    residuals = nn.ModuleList(make_residual(config, layer, layers) for layer in range(layers))
+    carriers = [each for each in residuals if isinstance(each, AccelerationResidual)]
+    for before, after in pairwise(carriers):
+        after.follow(before)
+    return residuals
 
 
 def make_residual(config: ResidualConfig, layer: int, layers: int) -> nn.Module:
@@ -31,10 +49,17 @@ def make_residual(config: ResidualConfig, layer: int, layers: int) -> nn.Module:
 
     Returns:
         A module with `forward(x, v)`, x and v feature maps [B, C, *S], the result like x.
+
+    Raises:
+        InputError: config.layers names a layer that the model does not have.
     """
-    if config.kind == "plain":
+    if isinstance(config.layers, tuple) and any(each >= layers for each in config.layers):
+        raise InputError(f"residual.layers={list(config.layers)}: the model has layers 0 to {layers - 1}")
+    chosen = {"all": range(layers), "last": (layers - 1,)}.get(str(config.layers), config.layers)
+    if config.kind == "plain" or layer not in chosen:
         return PlainResidual(config)
-    return CollisionResidual(config, layer)
+    kinds = {"kiti-acceleration": AccelerationResidual, "gaussian": NoiseResidual, "dropout": DropoutResidual}
+    return kinds.get(config.kind, CollisionResidual)(config, layer)
 
 
 class PlainResidual(nn.Module):
@@ -48,37 +73,132 @@ class PlainResidual(nn.Module):
         return drifted(x, v, self.dt)
 
 
-class CollisionResidual(nn.Module):
-    """x* + dt·v' while training (equations (2)-(5) of KITINet), x + dt·v in evaluation."""
+class ScheduledResidual(nn.Module):
+    """What all kinds but `plain` have: a strength that follows a schedule, and the plain addition in evaluation."""
 
     collision_strength: Tensor
-    collision_tally: Tensor
 
-    def __init__(self, config: ResidualConfig, layer: int) -> None:
+    def __init__(self, config: ResidualConfig, layer: int, full_strength: float) -> None:
         super().__init__()
         self.config = config
         self.layer = layer
-        by_rate = config.target_rate is not None
-        self.full_strength = float(config.target_rate if config.target_rate is not None else config.coll_coef)
-        self.rule = Rule(config.kind, by_rate, config.dt, config.update_position)
-        start = torch.tensor(self.full_strength * share(config, 0.0), dtype=torch.float64)
+        self.full_strength = full_strength
+        start = torch.tensor(full_strength * share(config, 0.0), dtype=torch.float64)
         self.register_buffer("collision_strength", start, persistent=False)
-        self.register_buffer("collision_tally", tally_buffer(), persistent=False)
 
     def forward(self, x: Float[Tensor, "B C *S"], v: Float[Tensor, "B C *S"]) -> Float[Tensor, "B C *S"]:
-        if not self.training:
-            return drifted(x, v, self.config.dt)
+        return self.trained(x, v) if self.training else drifted(x, v, self.config.dt)
+
+    def trained(self, x: Float[Tensor, "B C *S"], v: Float[Tensor, "B C *S"]) -> Float[Tensor, "B C *S"]:
+        """What replaces the addition while training."""
+        raise NotImplementedError
+
+
+class CollisionResidual(ScheduledResidual):
+    """x* + dt·v' while training: equations (2)-(5) of KITINet."""
+
+    collision_tally: Tensor
+    law: str | None = None
+
+    def __init__(self, config: ResidualConfig, layer: int) -> None:
+        by_rate = config.target_rate is not None
+        super().__init__(config, layer, float(config.target_rate if by_rate else config.coll_coef))  # pyright: ignore[reportArgumentType]
+        self.rule = Rule(self.law or config.kind, by_rate, config.dt, config.update_position)
+        self.register_buffer("collision_tally", tally_buffer(), persistent=False)
+
+    def trained(self, x: Float[Tensor, "B C *S"], v: Float[Tensor, "B C *S"]) -> Float[Tensor, "B C *S"]:
+        moved, statistics = self.collided(x, v, new_key(x), self.rule)
+        tally(self.collision_tally, statistics)
+        return moved
+
+    def collided(
+        self, x: Float[Tensor, "B C *S"], v: Float[Tensor, "B C *S"], key: Int[Tensor, ""], rule: Rule
+    ) -> tuple[Float[Tensor, "B C *S"], Float[Tensor, "4"]]:
+        """The feature map after the collisions of its particles, computed in float32 at least."""
         result = torch.promote_types(x.dtype, v.dtype)
         working = torch.promote_types(result, torch.float32)
-        position, velocity = (
-            to_particles(features.to(working), self.config.layout, self.config.collision_heads) for features in (x, v)
-        )
-        key = torch.randint(1 << 62, (), device=x.device)
-        moved, statistics = collided(position, velocity, key, self.collision_strength, self.rule)
+        layout, heads = self.config.layout, self.config.collision_heads
+        position, velocity = (to_particles(features.to(working), layout, heads) for features in (x, v))
+        moved, statistics = collided(position, velocity, key, self.collision_strength, rule)
+        return to_features(moved, x, layout).to(result), statistics
+
+
+class AccelerationResidual(CollisionResidual):
+    """The "a-edition" of appendix D: the update is an acceleration a, and velocity passes from layer to layer.
+
+    The collisions start from u = v + dt·a, where v is the velocity that the layer before has left behind, or standard
+    normal in the first. Evaluation is x + dt·a, as for every kind: the appendix does not say what else it would be.
+    """
+
+    law = "kiti"
+
+    def __init__(self, config: ResidualConfig, layer: int) -> None:
+        super().__init__(config, layer)
+        self.velocity: Tensor | None = None
+        # Outside of the module's registered children: the layer before is a neighbour, not a part.
+        self.__dict__["before"] = None
+
+    def follow(self, before: "AccelerationResidual") -> None:
+        """Takes the velocities that `before` leaves behind."""
+        self.__dict__["before"] = before
+
+    def trained(self, x: Float[Tensor, "B C *S"], v: Float[Tensor, "B C *S"]) -> Float[Tensor, "B C *S"]:
+        before, dt = self.__dict__["before"], self.config.dt
+        carried = None if before is None else before.velocity
+        start = torch.randn_like(v) if carried is None else carried
+        if before is not None:
+            before.velocity = None
+        velocity, key = start + dt * v, new_key(x)
+        moved, statistics = self.collided(x, velocity, key, self.rule)
+        # The same collisions without a change of position end at x + dt·v', which shows v'.
+        held, _ = self.collided(x, velocity, key, self.rule._replace(update_position=False))
+        self.velocity = (held - x) / dt
         tally(self.collision_tally, statistics)
-        return to_features(moved, x, self.config.layout).to(result)
+        return moved
+
+
+class NoiseResidual(ScheduledResidual):
+    """Independent normal noise on v, of the variance that collisions of random pairs have at a given rate.
+
+    A collision changes v_i by −(v_i − v_j)/2 + ½ V_r n, in the mean square by ½ V_r². Over random pairs V_r² averages
+    2S, S = Σ|v_i − v̄|²/(N − 1); at r collisions per particle the change has the mean square r·S, or r·S/d in each of d
+    coordinates.
+    """
+
+    def __init__(self, config: ResidualConfig, layer: int) -> None:
+        super().__init__(config, layer, config.target_rate or 0.0)
+
+    def trained(self, x: Float[Tensor, "B C *S"], v: Float[Tensor, "B C *S"]) -> Float[Tensor, "B C *S"]:
+        layout, heads = self.config.layout, self.config.collision_heads
+        velocity = to_particles(v, layout, heads)
+        _, particles, dimension = velocity.shape
+        if particles < 2 or velocity.numel() == 0:
+            return drifted(x, v, self.config.dt)
+        spread = (velocity - velocity.mean(1, keepdim=True)).square().sum((1, 2), keepdim=True) / (particles - 1)
+        variance = self.collision_strength.to(v.dtype) * spread / dimension
+        # The root has no gradient at zero, where there is no noise either.
+        deviation = torch.where(variance > 0, torch.where(variance > 0, variance, 1).sqrt(), 0)
+        noisy = velocity + deviation * torch.randn_like(velocity)
+        return drifted(x, to_features(noisy, v, layout), self.config.dt)
+
+
+class DropoutResidual(ScheduledResidual):
+    """x + dt·v with elements of v dropped, and the others scaled up."""
+
+    def __init__(self, config: ResidualConfig, layer: int) -> None:
+        super().__init__(config, layer, config.dropout)
+
+    def trained(self, x: Float[Tensor, "B C *S"], v: Float[Tensor, "B C *S"]) -> Float[Tensor, "B C *S"]:
+        probability = self.collision_strength.to(v.dtype)
+        kept = (torch.rand_like(v) >= probability) / (1 - probability)
+        return drifted(x, v * kept.to(v.dtype), self.config.dt)
 
 
 def drifted(x: Tensor, v: Tensor, dt: float) -> Tensor:
     """x + dt·v; for dt = 1 the bits of x + v."""
     return x + v if dt == 1 else x + dt * v
+
+
+def new_key(like: Tensor) -> Int[Tensor, ""]:
+    """A seed from the default generator of the tensor's device."""
+    return torch.randint(1 << 62, (), device=like.device)

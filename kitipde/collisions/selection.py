@@ -33,10 +33,11 @@ class Tile(NamedTuple):
 
 
 class Centred(NamedTuple):
-    """Particles relative to their sample's mean, and their squared lengths."""
+    """Particles relative to their sample's mean, their squared lengths, and the samples that have no finite ones."""
 
     points: Float[Tensor, "samples N d"]
     square: Float[Tensor, "samples N"]
+    broken: Bool[Tensor, "samples"]
 
 
 def pairs_by_coefficient(x: Float[Tensor, "samples N d"], v: Float[Tensor, "samples N d"], coll_coef: float) -> Pairs:
@@ -54,7 +55,7 @@ def pairs_by_coefficient(x: Float[Tensor, "samples N d"], v: Float[Tensor, "samp
     pairs = _joined([_near(position, tile, reach) for tile in _tiles(samples, particles)], x)
     if len(pairs.sample) == 0:
         return pairs
-    velocity = _centred(v)
+    velocity = _at_rest_where_broken(_centred(v), position)
     fastest = _fastest(velocity)
     rate = _in_chunks(
         lambda b, i, j: collision_rate(
@@ -79,7 +80,8 @@ def pairs_at_rate(
     most = min(int(number.max()) if samples else 0, particles * (particles - 1) // 2)
     if most <= 0:
         return _no_pairs(x)
-    position, velocity = _centred(x), _centred(v)
+    position = _centred(x)
+    velocity = _at_rest_where_broken(_centred(v), position)
     record = x.new_full((samples, most), -math.inf)
     found = [_promising(position, velocity, tile, record) for tile in _tiles(samples, particles)]
     pairs = _joined(found, x)
@@ -176,17 +178,26 @@ def _fastest(velocity: Centred) -> Float[Tensor, "samples"]:
 def _centred(points: Float[Tensor, "samples N d"]) -> Centred:
     """Particles about their mean, each one's coordinates together in memory.
 
-    The particles of a sample with a non-finite one (or with squares that overflow) are all put in one place, where
-    their relative speed is zero and nothing collides.
+    A sample with a non-finite particle, or with squares that overflow, is broken: its particles are all put at zero.
     """
     centred = torch.empty(points.shape, dtype=points.dtype, device=points.device)
     torch.sub(points, points.mean(dim=1, keepdim=True), out=centred)
     square = torch.linalg.vector_norm(centred, dim=2).square_()
     broken = ~square.amax(dim=1).isfinite()
+    _clear(centred, square, broken)
+    return Centred(centred, square, broken)
+
+
+def _at_rest_where_broken(velocity: Centred, position: Centred) -> Centred:
+    """Velocities without those of samples with broken positions: equal velocities do not collide."""
+    _clear(velocity.points, velocity.square, position.broken)
+    return velocity
+
+
+def _clear(points: Tensor, square: Tensor, broken: Bool[Tensor, "samples"]) -> None:
     if broken.any():
-        centred[broken] = 0
+        points[broken] = 0
         square[broken] = 0
-    return Centred(centred, square)
 
 
 def _tiles(samples: int, particles: int) -> Iterator[Tile]:

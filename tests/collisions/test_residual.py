@@ -4,13 +4,17 @@ import copy
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import nn
 
-from kitipde.collisions import advance, check_particles, collect, gap_warning, make_residual
+from kitipde.collisions import advance, check_particles, collect, gap_warning, make_residual, make_residuals
+from kitipde.collisions.collision import collided
+from kitipde.collisions.operator import LAWS, Pairs, collide
+from kitipde.collisions.particles import to_features, to_particles
 from kitipde.config import ResidualConfig
 from kitipde.errors import InputError
 
-KINDS = ["plain", "kiti", "kiti-published", "mixing"]
+KINDS = ["plain", "kiti", "kiti-published", "kiti-acceleration", "mixing", "gaussian", "dropout"]
 
 
 def features(seed=0, shape=(3, 8, 16), dtype=torch.float32):
@@ -19,7 +23,8 @@ def features(seed=0, shape=(3, 8, 16), dtype=torch.float32):
 
 
 def residual(**settings):
-    return make_residual(ResidualConfig(**{"kind": "kiti", "collision_heads": 4, **settings}), 0, 2)
+    rate = {"target_rate": 0.5} if settings.get("kind") == "gaussian" else {}
+    return make_residual(ResidualConfig(**{"kind": "kiti", "collision_heads": 4, **rate, **settings}), 0, 2)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -97,9 +102,6 @@ def test_replicas_under_vmap_collide_as_each_would_alone(by_rate):
     torch.manual_seed(0)
     keys = torch.randint(1 << 62, (3,))
     for k, module in enumerate(modules):
-        from kitipde.collisions.collision import collided
-        from kitipde.collisions.particles import to_features, to_particles
-
         position, velocity = (to_particles(part[k], "flat", 4) for part in (x, v))
         alone, _ = collided(position, velocity, keys[k], module.collision_strength, module.rule)
         torch.testing.assert_close(together[k], to_features(alone, x[k], "flat"), rtol=1e-6, atol=1e-6)
@@ -155,8 +157,6 @@ def test_heads_that_do_not_divide_are_answered_with_those_that_do():
 
 @pytest.mark.parametrize("layout", ["flat", "token", "channel"])
 def test_particles_return_to_the_feature_map_they_came_from(layout):
-    from kitipde.collisions.particles import to_features, to_particles
-
     x = torch.arange(2 * 8 * 3 * 5.0).reshape(2, 8, 3, 5)
     particles = to_particles(x, layout, 4)
     assert torch.equal(to_features(particles, x, layout), x)
@@ -167,3 +167,175 @@ def test_particles_return_to_the_feature_map_they_came_from(layout):
     }[layout]
     index = {"flat": 7, "token": 1, "channel": 3}[layout]
     assert torch.equal(particles[0, index], first)
+
+
+def test_velocity_is_carried_through_the_layers_of_the_acceleration_kind():
+    x, a = features()
+    config = ResidualConfig(kind="kiti-acceleration", coll_coef=0.0, collision_heads=4, dt=0.5)
+    first, second = make_residuals(config, 2)
+    torch.manual_seed(0)
+    position = first(x, a)
+    torch.manual_seed(0)
+    velocity = torch.randn_like(a) + 0.5 * a
+    torch.testing.assert_close(position, x + 0.5 * velocity)
+    torch.testing.assert_close(second(position, a), position + 0.5 * (velocity + 0.5 * a))
+    assert first.velocity is None
+
+
+def test_acceleration_kind_starts_anew_in_each_forward_pass_and_survives_a_copy():
+    config = ResidualConfig(kind="kiti-acceleration", coll_coef=0.9, collision_heads=4)
+    model = copy.deepcopy(make_residuals(config, 3))
+    x, a = features()
+    outputs = []
+    for _ in range(2):
+        torch.manual_seed(3)
+        h = x
+        for module in model:
+            h = module(h, a)
+        outputs.append(h)
+    assert torch.equal(*outputs)
+
+
+def test_gaussian_noise_has_the_variance_of_collisions_of_random_pairs():
+    generator = torch.Generator().manual_seed(0)
+    velocity = torch.randn(2000, 8, 6, generator=generator, dtype=torch.float64)
+    x = torch.zeros_like(velocity)
+    noise = residual(kind="gaussian", target_rate=0.25, collision_heads=8, layout="token")(
+        x.transpose(1, 2).reshape(2000, 48, 1), velocity.transpose(1, 2).reshape(2000, 48, 1)
+    )
+    changed = (noise.reshape(2000, 6, 8).transpose(1, 2) - velocity).square().sum(2).mean()
+    # One random pair of eight particles collides: 2 · 1 / 8 collisions per particle.
+    pairs = Pairs(torch.arange(2000), torch.zeros(2000, dtype=torch.long), torch.full((2000,), 5))
+    collided, _ = collide(x, velocity, pairs, [generator], LAWS["kiti"], 1.0, False)
+    assert changed.item() == pytest.approx((collided - velocity).square().sum(2).mean().item(), rel=0.05)
+
+
+def test_dropout_keeps_the_mean_and_drops_the_share():
+    x, v = torch.zeros(4, 8, 1000), torch.ones(4, 8, 1000)
+    out = residual(kind="dropout", dropout=0.3)(x, v)
+    assert out.mean().item() == pytest.approx(1, abs=0.03)
+    assert (out == 0).float().mean().item() == pytest.approx(0.3, abs=0.02)
+
+
+@pytest.mark.parametrize(("layers", "colliding"), [("all", [0, 1, 2]), ("last", [2]), ([0, 2], [0, 2])])
+def test_only_the_chosen_layers_collide(layers, colliding):
+    config = ResidualConfig(kind="kiti", collision_heads=4, layers=layers)
+    model = make_residuals(config, 3)
+    x, v = features()
+    for module in model:
+        module(x, v)
+    assert sorted(collect(model)) == colliding
+
+
+def test_a_layer_that_does_not_exist_is_refused():
+    with pytest.raises(InputError, match=r"residual.layers=\[0, 3\]: the model has layers 0 to 2"):
+        make_residuals(ResidualConfig(kind="kiti", layers=[0, 3]), 3)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"target_rate": 0.05, "coll_coef": 0.5}, "leave coll_coef out"),
+        ({"kind": "gaussian"}, "needs target_rate"),
+        ({"kind": "mixing", "noise": "gaussian"}, "has none"),
+        ({"coll_coef": 1.5}, "less than or equal to 1"),
+        ({"coll_coef": float("nan")}, "coll_coef"),
+        ({"dt": float("inf")}, "finite"),
+        ({"layers": "first"}, "layers"),
+    ],
+)
+def test_settings_that_contradict_are_refused(settings, message):
+    with pytest.raises(ValidationError, match=message):
+        ResidualConfig(**{"kind": "kiti", **settings})
+
+
+def test_target_rate_alone_and_auto_alone_are_enough():
+    assert ResidualConfig(kind="kiti", target_rate=0.1).coll_coef == "auto"
+    assert ResidualConfig(kind="kiti", coll_coef="auto").target_rate == 0.05
+    settings = ResidualConfig(kind="kiti", target_rate=0.1)
+    assert ResidualConfig(**settings.model_dump()) == settings
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("layout", ["flat", "token", "channel"])
+def test_empty_batches_and_single_particles_add(kind, layout):
+    module = residual(kind=kind, layout=layout, target_rate=0.05) if kind != "dropout" else residual(kind=kind)
+    empty = torch.empty(0, 8, 16)
+    assert module(empty, empty).shape == empty.shape
+    if kind in ("plain", "dropout", "kiti-acceleration"):
+        return
+    x, v = features(shape=(2, 1 if layout == "channel" else 4, 1))
+    assert torch.equal(module(x, v), x + v)
+
+
+@pytest.mark.parametrize("settings", [{"coll_coef": 1.0}, {"coll_coef": 0.9}, {"target_rate": 2.0}])
+@pytest.mark.parametrize("kind", ["kiti", "kiti-published", "mixing"])
+def test_equal_velocities_do_not_collide(kind, settings):
+    x, _ = features()
+    v = torch.ones_like(x)
+    module = residual(kind=kind, **settings)
+    x.requires_grad_()
+    v.requires_grad_()
+    out = module(x, v)
+    out.sum().backward()
+    assert torch.equal(out, x + v)
+    assert x.grad.isfinite().all()
+    assert v.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("settings", [{"coll_coef": 1.0}, {"target_rate": 2.0}])
+def test_twins_among_the_particles_keep_gradients_finite(settings):
+    x, v = features()
+    x[..., 8:], v[..., 8:] = x[..., :8], v[..., :8]
+    x.requires_grad_()
+    v.requires_grad_()
+    residual(**settings)(x, v).square().sum().backward()
+    assert x.grad.isfinite().all()
+    assert v.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), 1e30])
+@pytest.mark.parametrize("where", ["x", "v"])
+@pytest.mark.parametrize("settings", [{"coll_coef": 0.9}, {"coll_coef": 1.0}, {"target_rate": 0.5}])
+def test_a_sample_with_a_bad_value_adds_and_the_others_collide(bad, where, settings):
+    x, v = features()
+    clean = residual(**settings)
+    torch.manual_seed(0)
+    clean(x, v)
+    (x if where == "x" else v)[1, 2, 3] = bad
+    out = residual(**settings)(x, v)
+    assert torch.equal(out[1].isnan(), (x + v)[1].isnan())
+    torch.testing.assert_close(out[1], (x + v)[1], equal_nan=True, rtol=0, atol=0)
+    assert out[0].isfinite().all()
+    assert not torch.equal(out[0], (x + v)[0])
+
+
+def test_bfloat16_autocast_keeps_distances_in_float32():
+    x, v = features(shape=(2, 8, 32))
+    module = residual(coll_coef=0.9)
+    torch.manual_seed(0)
+    full = module(x.bfloat16().float(), v.bfloat16().float())
+    torch.manual_seed(0)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        half = module(x.bfloat16(), v.bfloat16())
+    assert half.dtype == torch.bfloat16
+    assert torch.equal(half, full.bfloat16())
+
+
+@pytest.mark.parametrize("settings", [{"coll_coef": 0.9}, {"target_rate": 0.3}])
+def test_compiled_without_graph_breaks_gives_the_same(settings):
+    x, v = features()
+    module = residual(**settings)
+    compiled = torch.compile(module, fullgraph=True, backend="aot_eager")
+    results = []
+    for call in (module, compiled):
+        a, b = x.clone().requires_grad_(), v.clone().requires_grad_()
+        torch.manual_seed(4)
+        out = call(a, b)
+        out.square().sum().backward()
+        results.append((out.detach(), a.grad, b.grad, collect(module)[0]))
+    for eager, graph in zip(*results, strict=True):
+        if isinstance(eager, torch.Tensor):
+            torch.testing.assert_close(eager, graph)
+        else:
+            assert eager == graph
