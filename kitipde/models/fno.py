@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from kitipde.collisions.residual import make_residual
 from kitipde.config import FNOConfig, ResidualConfig
+from kitipde.models.pointwise import as_matrix_products
 from kitipde.models.spectral import SpectralConv
 
 __all__ = ["FNO"]
@@ -51,14 +52,16 @@ class FNO(nn.Module):
         width, layers = config.width, range(config.layers)
         self.grid_endpoint = config.grid_endpoint
         self.activation = _ACTIVATIONS[config.activation]
-        self.lifting = ChannelMLP(in_channels + dimension, width, n_layers=1)
-        self.skips = nn.ModuleList(skip_connection(width, width, bias=True, skip_type="linear") for _ in layers)
+        self.lifting = as_matrix_products(ChannelMLP(in_channels + dimension, width, n_layers=1))
+        self.skips = nn.ModuleList(
+            as_matrix_products(skip_connection(width, width, bias=True, skip_type="linear")) for _ in layers
+        )
         self.convolutions = nn.ModuleList(
             SpectralConv(width, width, config.modes, dimension, config.initialisation) for _ in layers
         )
         self.residuals = nn.ModuleList(make_residual(residual, layer, config.layers) for layer in layers)
-        self.projection = ChannelMLP(
-            width, out_channels, hidden_channels=config.projection_width, non_linearity=self.activation
+        self.projection = as_matrix_products(
+            ChannelMLP(width, out_channels, hidden_channels=config.projection_width, non_linearity=self.activation)
         )
 
     def forward(self, a: Float[Tensor, "batch in_channels *grid"]) -> Float[Tensor, "batch out_channels *grid"]:

@@ -15,7 +15,6 @@ References:
 """
 
 import math
-from string import ascii_lowercase
 
 import torch
 from jaxtyping import Complex, Float
@@ -56,8 +55,6 @@ class SpectralConv(nn.Module):
             # A complex normal number of variance s² has real and imaginary parts of variance s²/2.
             nn.init.normal_(weight, 0.0, math.sqrt(1.0 / (in_channels + out_channels)))
         self.weight = nn.Parameter(weight)
-        axes = ascii_lowercase[3 : 3 + dimension]
-        self._contraction = f"ab{axes},bc{axes}->ac{axes}"
 
     def forward(self, v: Float[Tensor, "batch in_channels *grid"]) -> Float[Tensor, "batch out_channels *grid"]:
         """The convolved field, on the same grid. FFTs run in at least float32, also under autocast."""
@@ -65,12 +62,11 @@ class SpectralConv(nn.Module):
         with torch.autocast(v.device.type, enabled=False):
             field = v.float() if v.dtype in (torch.bfloat16, torch.float16) else v
             spectrum, rows = self._low_modes(field, grid)
-            weight = torch.view_as_complex(self.weight.to(field.dtype))
+            weight = self.weight.to(field.dtype)
             for axis, (negative, positive) in enumerate(rows):
                 weight = weight.narrow(2 + axis, self.modes - negative, negative + positive)
-            weight = weight[..., : spectrum.shape[-1]]
-            product = torch.einsum(self._contraction, spectrum, weight)
-            return self._to_grid(product, grid, rows).to(v.dtype)
+            weight = weight[..., : spectrum.shape[-1], :]
+            return self._to_grid(_map_each_mode(spectrum, weight), grid, rows).to(v.dtype)
 
     def _low_modes(
         self, v: Float[Tensor, "batch channels *grid"], grid: torch.Size
@@ -102,6 +98,24 @@ class SpectralConv(nn.Module):
             )
             product = torch.fft.ifft(product, dim=dim, norm="forward")
         return torch.fft.irfft(_realisable(product, grid[-1]), n=grid[-1], norm="forward")
+
+
+def _map_each_mode(
+    spectrum: Complex[Tensor, "batch in_channels *kept"], weight: Float[Tensor, "in_channels out_channels *kept 2"]
+) -> Complex[Tensor, "batch out_channels *kept"]:
+    """Σ_i ŵ_io(k) v̂_i(k): for each wavenumber one matrix product.
+
+    The complex matrices are written as real ones of twice the size, [[Re, Im], [-Im, Re]], because batched products of
+    complex matrices are several times slower on a CPU.
+    """
+    batch, kept = len(spectrum), spectrum.shape[2:]
+    channels_in, channels_out = weight.shape[:2]
+    rows = torch.view_as_real(spectrum.reshape(batch, channels_in, -1)).permute(2, 0, 3, 1)
+    real, imaginary = weight.reshape(channels_in, channels_out, -1, 2).permute(3, 2, 0, 1)
+    matrices = torch.cat([torch.cat([real, imaginary], 2), torch.cat([-imaginary, real], 2)], 1)
+    columns = torch.bmm(rows.reshape(-1, batch, 2 * channels_in), matrices)
+    pairs = columns.reshape(-1, batch, 2, channels_out).permute(1, 3, 0, 2).contiguous()
+    return torch.view_as_complex(pairs).reshape(batch, channels_out, *kept)
 
 
 def _realisable(spectrum: Complex[Tensor, "*shape kept"], points: int) -> Complex[Tensor, "*shape kept"]:

@@ -264,7 +264,7 @@ class Trainer:
 def make_optimizer(config: OptimizerConfig, model: nn.Module) -> torch.optim.Optimizer:
     """Adam, whose weight decay is part of the gradient, or AdamW, whose is not."""
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.name]
-    return kind(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+    return kind(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
 
 
 def batch_order(seed: int, epoch: int, samples: int) -> Tensor:

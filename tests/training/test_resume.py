@@ -1,0 +1,162 @@
+"""A run that was stopped and continued is the run that was not."""
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from kitipde.config.load import resolve_config
+from kitipde.errors import InputError
+from kitipde.runs import Run, open_run
+from kitipde.training.run import continue_run, start_run, train
+from tests.conftest import TINY, settings
+
+
+class StopAfter:
+    """A progress line that asks to stop, as Ctrl-C does, after a number of steps."""
+
+    def __init__(self, steps: int) -> None:
+        self.left = steps
+
+    def __call__(self, _title: str) -> "StopAfter":
+        return self
+
+    def __enter__(self) -> "StopAfter":
+        return self.step
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def step(self, _done: int, _total: int, _note: str) -> None:
+        self.left -= 1
+        if self.left == 0:
+            signal.raise_signal(signal.SIGTERM)
+
+
+def new_run(data: Path, out: Path, *assignments: str) -> Run:
+    return start_run(resolve_config({}, [*TINY, f"data.path={data}", *assignments]), out)
+
+
+def assert_same(run: Path, other: Path) -> None:
+    """Equal weights, states and metrics, bit for bit; only times differ."""
+    for file in sorted(run.rglob("*.safetensors")):
+        weights, others = load_file(file), load_file(other / file.relative_to(run))
+        assert weights.keys() == others.keys()
+        assert all(torch.equal(weights[name], others[name]) for name in weights), file
+    for replica, its_twin in zip(open_run(run).replicas, open_run(other).replicas, strict=True):
+        rows, others = replica.metrics(), its_twin.metrics()
+        assert [drop_times(row) for row in rows] == [drop_times(row) for row in others]
+        assert [row["epoch"] for row in rows] == list(range(1, len(rows) + 1))
+
+
+def drop_times(row: dict) -> dict:
+    return {name: value for name, value in row.items() if name != "seconds"}
+
+
+@pytest.mark.parametrize("stop", [1, 3, 4, 7])
+@pytest.mark.parametrize("kind", ["plain", "kiti"])
+def test_a_stopped_run_continues_as_if_nothing_had_happened(tmp_path, burgers_file, stop: int, kind: str) -> None:
+    # 16 training samples in batches of 5: 4 steps an epoch, so stops fall inside an epoch and at its end.
+    options = (f"residual.kind={kind}", "training.seeds=2")
+    train(new_run(burgers_file, tmp_path / "whole", *options), StopAfter(-1), print)
+    stopped = new_run(burgers_file, tmp_path / "stopped", *options)
+    with pytest.raises(KeyboardInterrupt):
+        train(stopped, StopAfter(stop), print)
+    train(continue_run(stopped.path), StopAfter(-1), print)
+    assert_same(tmp_path / "whole", tmp_path / "stopped")
+
+
+def command(data: Path, out: Path) -> list[str]:
+    options = settings(*TINY, "training.epochs=40", "training.checkpoint_seconds=0.05", "residual.kind=kiti")
+    return [sys.executable, "-m", "kitipde", "train", "fno", "--data", str(data), "--out", str(out), *options]
+
+
+def kill_and_continue(data: Path, whole: Path, out: Path, kills: int, seed: int) -> None:
+    """SIGKILL at random moments; each time the same run is continued."""
+    moments = random.Random(seed)
+    resume = [sys.executable, "-m", "kitipde", "train", "fno", "--resume", "--out", str(out)]
+    for kill in range(kills + 1):
+        started = (out / "config.yaml").is_file()
+        process = subprocess.Popen(resume if started else command(data, out), stderr=subprocess.PIPE, text=True)
+        if kill < kills:
+            # Wait for the first step, so that the kill meets training and not the start of the interpreter.
+            assert process.stderr is not None
+            process.stderr.readline()
+            time.sleep(moments.uniform(0.0, 0.6))
+            process.kill()
+            process.wait()
+        else:
+            _, errors = process.communicate()
+            assert process.returncode == 0, errors
+    assert_same(whole, out)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, burgers_file) -> Path:
+    """The run that nobody kills."""
+    out = tmp_path_factory.mktemp("runs") / "whole"
+    subprocess.run(command(burgers_file, out), check=True, capture_output=True)
+    return out
+
+
+def test_killed_three_times_it_ends_with_the_same_bits(tmp_path, burgers_file, whole) -> None:
+    kill_and_continue(burgers_file, whole, tmp_path / "killed", kills=3, seed=0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2])
+def test_killed_ten_times_it_ends_with_the_same_bits(tmp_path, burgers_file, whole, seed: int) -> None:
+    kill_and_continue(burgers_file, whole, tmp_path / "killed", kills=10, seed=seed)
+
+
+def test_a_damaged_state_is_told_and_the_one_before_is_used(tmp_path, burgers_file) -> None:
+    options = ("training.checkpoint_seconds=0", "training.epochs=5")
+    train(new_run(burgers_file, tmp_path / "whole", *options), StopAfter(-1), print)
+    run = new_run(burgers_file, tmp_path / "damaged", *options)
+    with pytest.raises(KeyboardInterrupt):
+        train(run, StopAfter(14), print)
+    states = sorted(run.replicas[0].checkpoints_path.iterdir())
+    content = bytearray((states[-1] / "state.pt").read_bytes())
+    content[len(content) // 2] ^= 1
+    (states[-1] / "state.pt").write_bytes(content)
+    remarks: list[str] = []
+    train(continue_run(run.path), StopAfter(-1), remarks.append)
+    assert any(str(states[-1]) in remark and "damaged" in remark for remark in remarks)
+    assert_same(tmp_path / "whole", tmp_path / "damaged")
+
+
+def test_a_dataset_that_has_changed_is_refused(tmp_path, burgers_file) -> None:
+    from kitipde.cli.generate import burgers
+
+    data = tmp_path / "data.h5"
+    data.write_bytes(burgers_file.read_bytes())
+    run = new_run(data, tmp_path / "run")
+    data.unlink()
+    burgers(out=data, samples=20, resolution=32, solve_resolution=256, seed=1)
+    with pytest.raises(InputError, match="has changed since"):
+        continue_run(run.path)
+
+
+def test_a_loss_that_is_not_finite_is_told_and_the_last_state_kept(tmp_path, burgers_file) -> None:
+    run = new_run(burgers_file, tmp_path / "run", "optimizer.learning_rate=1e30", "training.checkpoint_seconds=0")
+    with pytest.raises(InputError, match="the loss is not finite in epoch [12]: lower optimizer.learning_rate"):
+        train(run, StopAfter(-1), print)
+    assert all(json.dumps(row, allow_nan=False) for row in run.replicas[0].metrics())
+
+
+def test_more_seeds_are_added_to_a_finished_run(tmp_path, burgers_file) -> None:
+    run = new_run(burgers_file, tmp_path / "run")
+    train(run, StopAfter(-1), print)
+    before = load_file(run.replicas[0].best_path)
+    train(continue_run(run.path, seeds=2), StopAfter(-1), print)
+    run = open_run(run.path)
+    assert [replica.seed for replica in run.replicas] == [0, 1]
+    after = load_file(run.replicas[0].best_path)
+    assert all(torch.equal(before[name], after[name]) for name in before)
