@@ -9,6 +9,7 @@ interchangeable. Random numbers come from torch's default generators; a collisio
 of its own directions.
 """
 
+import math
 from itertools import pairwise
 
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 
 from kitipde.collisions.collision import Rule, collided
 from kitipde.collisions.diagnostics import tally, tally_buffer
+from kitipde.collisions.laplacian import collided_by_matrices
 from kitipde.collisions.particles import check_particles, to_features, to_particles
 from kitipde.collisions.schedule import share
 from kitipde.config import ResidualConfig
@@ -107,19 +109,27 @@ class CollisionResidual(ScheduledResidual):
         self.register_buffer("collision_tally", tally_buffer(), persistent=False)
 
     def trained(self, x: Float[Tensor, "B C *S"], v: Float[Tensor, "B C *S"]) -> Float[Tensor, "B C *S"]:
-        moved, statistics = self.collided(x, v, new_key(x), self.rule)
+        moved, statistics = self.collided(x, v, None, self.rule)
         tally(self.collision_tally, statistics)
         return moved
 
     def collided(
-        self, x: Float[Tensor, "B C *S"], v: Float[Tensor, "B C *S"], key: Int[Tensor, ""], rule: Rule
+        self, x: Float[Tensor, "B C *S"], v: Float[Tensor, "B C *S"], key: Int[Tensor, ""] | None, rule: Rule
     ) -> tuple[Float[Tensor, "B C *S"], Float[Tensor, "4"]]:
-        """The feature map after the collisions of its particles, computed in float32 at least."""
+        """The feature map after the collisions of its particles, computed in float32 at least.
+
+        Calls with the same key and positions and velocities have the same collisions.
+        """
         result = torch.promote_types(x.dtype, v.dtype)
         working = torch.promote_types(result, torch.float32)
         layout, heads = self.config.layout, self.config.collision_heads
         position, velocity = (to_particles(features.to(working), layout, heads) for features in (x, v))
-        moved, statistics = collided(position, velocity, key, self.collision_strength, rule)
+        if self.config.noise == "gaussian":
+            most = math.ceil(self.full_strength * position.shape[1] / 2) + 1
+            moved, statistics = collided_by_matrices(position, velocity, self.collision_strength, *rule, most)
+        else:
+            key = new_key(x) if key is None else key
+            moved, statistics = collided(position, velocity, key, self.collision_strength, rule)
         return to_features(moved, x, layout).to(result), statistics
 
 

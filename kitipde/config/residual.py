@@ -73,6 +73,6 @@ class ResidualConfig(Section):
             )
         if self.kind == "gaussian" and self.target_rate is None:
             raise ValueError("kind=gaussian knows no pairs, so it needs target_rate (for example 0.05), not coll_coef")
-        if self.noise == "gaussian" and self.kind in ("mixing", "gaussian", "dropout"):
-            raise ValueError(f"noise=gaussian replaces the random directions of collisions; kind={self.kind} has none")
+        if self.noise == "gaussian" and self.kind not in ("plain", "kiti", "kiti-published"):
+            raise ValueError(f"noise=gaussian is for kind=kiti and kind=kiti-published, not for kind={self.kind}")
         return self

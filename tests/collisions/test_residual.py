@@ -237,7 +237,7 @@ def test_a_layer_that_does_not_exist_is_refused():
     [
         ({"target_rate": 0.05, "coll_coef": 0.5}, "leave coll_coef out"),
         ({"kind": "gaussian"}, "needs target_rate"),
-        ({"kind": "mixing", "noise": "gaussian"}, "has none"),
+        ({"kind": "mixing", "noise": "gaussian"}, "noise=gaussian is for"),
         ({"coll_coef": 1.5}, "less than or equal to 1"),
         ({"coll_coef": float("nan")}, "coll_coef"),
         ({"dt": float("inf")}, "finite"),
