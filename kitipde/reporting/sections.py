@@ -44,8 +44,8 @@ def error_section(evaluations: Sequence[Evaluation]) -> Section:
         tuple(_row(row, (row.relative_l2, row.nrmse, row.rmse, row.mse, row.max_error)) for row in rows),
     )
     parts = Table(
-        "Where the error lies: with derivatives, by wavenumber, and in what the prediction gains or loses of the field's "
-        "mean and mean square by the last frame.",
+        "Where the error lies: with derivatives, by wavenumber, and in what the prediction gains or loses of the "
+        "field's mean and mean square by the last frame.",
         ("model", "trained at", "tested at", "relative H1", *(entry.title for entry in METRICS[6:])),
         tuple(
             _row(

@@ -1,0 +1,43 @@
+"""Counted operations against counts by hand."""
+
+import torch
+
+from kitipde.evaluation.cost import count_flops, run_cost
+from kitipde.runs import Run
+
+
+class Transform(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.fft.irfft(torch.fft.rfft(x), n=64)
+
+
+class Product(torch.nn.Module):
+    def __init__(self, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.weight = torch.zeros(4, 5, 7, dtype=dtype)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.einsum("abd,bcd->acd", x, self.weight)
+
+
+def test_a_real_transform_counts_half_of_5_n_log2_n_each_way():
+    assert count_flops(Transform(), torch.zeros(3, 64)) == 2 * 3 * (5 * 64 * 6) // 2
+
+
+def test_a_complex_product_counts_four_real_ones():
+    real = count_flops(Product(torch.float32), torch.zeros(2, 4, 7))
+    assert real == 2 * (2 * 4 * 5 * 7)
+    assert count_flops(Product(torch.complex64), torch.zeros(2, 4, 7, dtype=torch.complex64)) == 4 * real
+
+
+def test_a_linear_layer_counts_two_operations_a_weight_and_row():
+    assert count_flops(torch.nn.Linear(10, 20, bias=False), torch.zeros(3, 10)) == 2 * 3 * 10 * 20
+
+
+def test_the_cost_of_a_run_is_what_its_seeds_recorded(vanilla_run: Run):
+    cost = run_cost(vanilla_run)
+    facts = [replica.facts() for replica in vanilla_run.replicas]
+    assert cost.parameters == facts[0]["parameters"]
+    assert cost.seconds == sum(fact["seconds"] for fact in facts) / 3
+    assert cost.flops is not None
+    assert cost.flops > 0
