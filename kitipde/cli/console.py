@@ -25,11 +25,12 @@ def show_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]])
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
+    table = Table(box=box.SIMPLE_HEAD)
     for column, name in enumerate(header):
         table.add_column(name, justify="left" if column == 0 else "right", overflow="fold")
     for row in rows:
         table.add_row(*row)
+    print(title)
     # A pipe has no width of its own: give the table as much as it needs rather than rich's 80 columns.
     Console(width=None if sys.stdout.isatty() else 200).print(table)
 

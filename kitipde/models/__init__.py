@@ -18,6 +18,11 @@ class Normalised(nn.Module):
     of other data. Without normalisation they are 0 and 1.
     """
 
+    input_mean: Tensor
+    input_std: Tensor
+    output_mean: Tensor
+    output_std: Tensor
+
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network

@@ -85,7 +85,7 @@ class Trainer:
         self.validation_fields = self._on_device(data.validation)
         # As many training samples as there are validation samples show the loss without collisions well enough.
         count = min(len(data.train), len(data.validation))
-        self.probe_fields = tuple(fields[:count] for fields in self.train_fields)
+        self.probe_fields = (self.train_fields[0][:count], self.train_fields[1][:count])
         self.steps = math.ceil(len(data.train) / config.training.batch_size)
         self.position = Position(loss_sum=torch.zeros((), dtype=torch.float64, device=self.fabric.device))
         self.best: Weights = self._weights()

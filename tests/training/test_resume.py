@@ -146,7 +146,7 @@ def test_a_dataset_that_has_changed_is_refused(tmp_path, burgers_file) -> None:
 
 def test_a_loss_that_is_not_finite_is_told_and_the_last_state_kept(tmp_path, burgers_file) -> None:
     run = new_run(burgers_file, tmp_path / "run", "optimizer.learning_rate=1e30", "training.checkpoint_seconds=0")
-    with pytest.raises(InputError, match="the loss is not finite in epoch [12]: lower optimizer.learning_rate"):
+    with pytest.raises(InputError, match=r"the loss is not finite in epoch [12]: lower optimizer.learning_rate"):
         train(run, StopAfter(-1), print)
     assert all(json.dumps(row, allow_nan=False) for row in run.replicas[0].metrics())
 
