@@ -54,7 +54,7 @@ def test_runs_on_other_data_are_not_compared(
     with pytest.raises(InputError, match=r"cannot be compared: they were trained on other data .*--data"):
         compare_runs(vanilla_run.path, other.path)
     # On the file of one of them, that one has its test split and the other every sample.
-    with pytest.raises(InputError, match="first was evaluated on test split, .* the second on all"):
+    with pytest.raises(InputError, match=r"first was evaluated on test split, .* the second on all"):
         compare_runs(vanilla_run.path, other.path, vanilla_run.dataset_path)
     third = write_line_data(tmp_path / "third.h5", samples=5, seed=9)
     assert compare_runs(vanilla_run.path, other.path, third).result.samples == 5
@@ -70,7 +70,7 @@ def test_runs_trained_at_other_resolutions_need_one_to_be_named(
     vanilla_run: Run, line_data: Path, train_run: Callable[..., Run]
 ):
     other = train_run(line_data, "coarse", "{data: {resolution: 16}, training: {seeds: 3}}")
-    with pytest.raises(InputError, match="trained at 32 points per axis and .* at 16.*--resolution"):
+    with pytest.raises(InputError, match=r"trained at 32 points per axis and .* at 16.*--resolution"):
         compare_runs(vanilla_run.path, other.path)
     assert compare_runs(vanilla_run.path, other.path, resolution=16).resolution == 16
 

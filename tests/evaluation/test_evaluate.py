@@ -147,7 +147,7 @@ def test_a_changed_dataset_is_refused_and_can_be_given_as_new_data(
 
 
 def test_data_of_another_equation_are_refused(vanilla_run: Run, plane_data: Path):
-    with pytest.raises(InputError, match="holds navier-stokes, but .* was trained on burgers"):
+    with pytest.raises(InputError, match=r"holds navier-stokes, but .* was trained on burgers"):
         evaluate_runs([vanilla_run.path], plane_data)
 
 

@@ -1,0 +1,36 @@
+"""`kitipde report` as a user types it."""
+
+from pathlib import Path
+
+import pytest
+
+from kitipde.cli import app
+from kitipde.errors import InputError
+from kitipde.runs import Run
+from tests.evaluation.conftest import line_data, vanilla_run, workshop
+
+__all__ = ["line_data", "vanilla_run", "workshop"]
+
+
+def kitipde(*words: object) -> None:
+    app([str(word) for word in words], standalone_mode=False)
+
+
+def test_the_page_is_written_and_its_path_printed(vanilla_run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    kitipde("report", vanilla_run.path, "--out", tmp_path / "page.html", "--resolutions", "32")
+    assert capsys.readouterr().out.strip() == str(tmp_path / "page.html")
+    assert (tmp_path / "page.html").read_text(encoding="utf-8").startswith("<!doctype html>")
+
+
+def test_markdown_is_named_md_unless_told_otherwise(
+    vanilla_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.chdir(tmp_path)
+    kitipde("report", vanilla_run.path, "--markdown")
+    assert capsys.readouterr().out.strip() == "report.md"
+    assert Path("report.md").read_text(encoding="utf-8").startswith("# Burgers: vanilla")
+
+
+def test_a_folder_that_does_not_exist_is_one_line(vanilla_run: Run, tmp_path: Path):
+    with pytest.raises(InputError, match="does not exist"):
+        kitipde("report", vanilla_run.path, "--out", tmp_path / "none" / "page.html")

@@ -1,0 +1,135 @@
+"""Figures show the data they are given, with units, on shared scales."""
+
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from kitipde.evaluation import evaluate_runs
+from kitipde.evaluation.records import Examples
+from kitipde.reporting.curves import collision_figure, loss_figure, resolution_figure, resolution_matrix_figure
+from kitipde.reporting.fields import Panel, animation, field_figure
+from kitipde.reporting.gallery import write_gallery
+from kitipde.reporting.style import COLOURS
+from kitipde.runs import Run
+
+
+@pytest.fixture
+def plane() -> tuple[list[Panel], Examples]:
+    """Two models; the second errs by -0.5 at one corner of the last frame."""
+    x = np.arange(8) / 8
+    truth = np.sin(2 * np.pi * x)[None, :, None] * np.ones((3, 8, 8)) * np.arange(1, 4)[:, None, None]
+    wrong = truth.copy()
+    wrong[2, 7, 0] -= 0.5
+    examples = Examples(0, (4,), truth[None], truth[None], (x, x), np.array([1.0, 2.0, 3.0]), "vorticity", "s-1")
+    return [Panel("A", truth, truth), Panel("B", truth, wrong)], examples
+
+
+def test_maps_of_a_field_share_one_scale_and_errors_another(plane: tuple[list[Panel], Examples]):
+    figure = field_figure(*plane)
+    images = [axes.images[0] for axes in figure.axes if axes.images]
+    scales = {image.get_clim() for image in images}
+    assert len(images) == 5 * 3
+    assert len(scales) == 2
+    (errors,) = [scale for scale in scales if scale[0] == 0.0]
+    assert errors[1] == pytest.approx(0.5)
+    (fields,) = scales - {errors}
+    assert fields == pytest.approx((-3.0, 3.0))
+
+
+def test_maps_have_x_to_the_right_and_y_upwards(plane: tuple[list[Panel], Examples]):
+    figure = field_figure(*plane)
+    last = [axes.images[0] for axes in figure.axes if axes.images][-1]
+    shown = np.asarray(last.get_array())
+    # The error sits at the last x and the first y: the rightmost column, and with origin below the lowest row.
+    assert shown[0, 7] == pytest.approx(0.5)
+    assert last.origin == "lower"
+
+
+def test_colour_bars_name_the_field_and_its_units(plane: tuple[list[Panel], Examples]):
+    labels = {axes.get_ylabel() for axes in field_figure(*plane).axes}
+    assert {"vorticity [s-1]", "absolute error [s-1]"} <= labels
+
+
+def test_lines_show_truth_prediction_and_absolute_error():
+    x = np.linspace(0, 1, 16, endpoint=False)
+    truth = np.sin(2 * np.pi * x)[None]
+    examples = Examples(0, (0,), truth[None], truth[None], (x,), None, "u", "m/s")
+    top, bottom = field_figure([Panel("A", truth, truth - 0.25)], examples).axes
+    np.testing.assert_allclose(top.lines[0].get_ydata(), truth[0])
+    np.testing.assert_allclose(top.lines[1].get_ydata(), truth[0] - 0.25)
+    np.testing.assert_allclose(bottom.lines[0].get_ydata(), 0.25)
+    assert top.get_ylabel() == "u [m/s]"
+
+
+def test_an_animation_has_a_picture_for_each_frame(plane: tuple[list[Panel], Examples]):
+    with Image.open(io.BytesIO(animation(*plane))) as picture:
+        assert picture.n_frames == 3
+        assert picture.info["duration"] == 200
+
+
+def test_the_resolution_figure_shows_the_mean_error_of_each_run(vanilla_run: Run, kiti_run: Run):
+    evaluations = evaluate_runs([vanilla_run.path, kiti_run.path], None, [16, 32])
+    axes = resolution_figure(evaluations).axes[0]
+    for container, evaluation in zip(axes.containers, evaluations, strict=True):
+        expected = [evaluation.errors("relative_l2", n).mean() for n in (16, 32)]
+        np.testing.assert_allclose(container[0].get_ydata(), expected)
+
+
+def test_the_resolution_matrix_has_training_in_rows_and_tests_in_columns(vanilla_run: Run, kiti_run: Run):
+    evaluations = evaluate_runs([vanilla_run.path, kiti_run.path], None, [16, 32])
+    finer = replace(evaluations[1], run=replace(kiti_run, facts=replace(kiti_run.facts, resolution=64)))
+    axes = resolution_matrix_figure([finer, evaluations[0]]).axes[0]
+    expected = [[one.errors("relative_l2", n).mean() for n in (16, 32)] for one in (evaluations[0], finer)]
+    np.testing.assert_allclose(axes.images[0].get_array(), expected)
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["32", "64"]
+
+
+def test_loss_curves_are_the_recorded_losses(vanilla_run: Run):
+    left, right = loss_figure([vanilla_run], ["vanilla"]).axes
+    rows = vanilla_run.replicas[1].metrics()
+    np.testing.assert_allclose(left.lines[1].get_ydata(), [row["train_loss"] for row in rows])
+    np.testing.assert_allclose(right.lines[1].get_ydata(), [row["validation_loss"] for row in rows])
+
+
+def test_collision_rates_are_shown_for_runs_that_collide(vanilla_run: Run, kiti_run: Run):
+    assert collision_figure([vanilla_run], ["vanilla"]) is None
+    figure = collision_figure([vanilla_run, kiti_run], ["vanilla", "KITI"])
+    assert figure is not None
+    rows = kiti_run.replicas[0].metrics()
+    expected = [row["collisions"]["0"]["collisions_per_particle"] for row in rows]
+    np.testing.assert_allclose(figure.axes[0].lines[0].get_ydata(), expected)
+
+
+def test_the_gallery_of_a_plane_run_has_maps_spectrum_and_animation(plane_run: Run):
+    written = write_gallery(evaluate_runs([plane_run.path], None, [8, 16]))
+    names = {path.name for path in written}
+    sample = plane_run.config.data.train  # the first test sample is the first after training and validation
+    assert sample is not None
+    assert {f"fields-sample-{sample + 2}.png", f"fields-sample-{sample + 2}.pdf"} <= names
+    assert {f"rollout-sample-{sample + 2}.gif", "spectrum.png", "error-against-time.png"} <= names
+    assert "resolution-matrix.png" in names
+    heads = {".png": b"\x89PNG", ".pdf": b"%PDF", ".gif": b"GIF8"}
+    assert all(path.read_bytes().startswith(heads[path.suffix]) for path in written)
+
+
+def brightness(hex_colour: str) -> float:
+    """Relative luminance of WCAG 2."""
+    parts = [int(hex_colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("ink", ["#1b1f24", "#57606a", "#0a5a94"])
+def test_text_on_the_page_has_the_contrast_that_accessibility_asks_for(ink: str):
+    template = Path(__file__).parents[2] / "kitipde" / "reporting" / "templates" / "report.html.j2"
+    assert ink in template.read_text(encoding="utf-8")
+    for ground in ("#ffffff", "#f5f7f9"):
+        assert (brightness(ground) + 0.05) / (brightness(ink) + 0.05) >= 4.5
+
+
+def test_line_colours_differ():
+    assert len(set(COLOURS)) == len(COLOURS)
