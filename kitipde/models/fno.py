@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from kitipde.collisions.residual import make_residual
+from kitipde.collisions.residual import make_residuals
 from kitipde.config import FNOConfig, ResidualConfig
 from kitipde.models.pointwise import as_matrix_products
 from kitipde.models.spectral import SpectralConv
@@ -59,7 +59,7 @@ class FNO(nn.Module):
         self.convolutions = nn.ModuleList(
             SpectralConv(width, width, config.modes, dimension, config.initialisation) for _ in layers
         )
-        self.residuals = nn.ModuleList(make_residual(residual, layer, config.layers) for layer in layers)
+        self.residuals = make_residuals(residual, config.layers)
         self.projection = as_matrix_products(
             ChannelMLP(width, out_channels, hidden_channels=config.projection_width, non_linearity=self.activation)
         )
