@@ -13,7 +13,7 @@ from jaxtyping import Float32
 
 from datagen.errors import InputError, unknown
 from datagen.resampling import Method, check_grid, downsample
-from datagen.store.writer import FORMAT, IDENTITY_VARIABLES, as_array
+from datagen.store.writer import FORMAT, IDENTITY_VARIABLES, as_array, dimensions, identifying_arrays
 
 __all__ = ["Dataset", "open_dataset", "reading"]
 
@@ -100,7 +100,7 @@ class Dataset:
             self.identity = str(self.attributes["identity"])
             self.length = float(self.attributes["domain_length"])
             self.config: Mapping[str, Any] = json.loads(self.attributes["config"])
-            self._dims = {name: _dimensions(item) for name, item in file.items() if not _is_coordinate(item)}
+            self._dims = {name: dimensions(item) for name, item in file.items() if not _is_coordinate(item)}
             self.coordinates = {
                 name: np.asarray(item[()]) for name, item in file.items() if _is_coordinate(item) and name != "sample"
             }
@@ -196,6 +196,10 @@ class Dataset:
         """The stored array itself, for those who read it chunk by chunk."""
         return as_array(self._file, name)
 
+    def identifying_arrays(self) -> dict[str, np.ndarray]:
+        """What `identity` is computed from, besides the settings."""
+        return identifying_arrays(self._file)
+
     def description(self, name: str) -> Mapping[str, Any]:
         """The attributes of a coordinate, field or parameter: its units, its long name."""
         if name not in self._file:
@@ -240,7 +244,3 @@ def _plain(value: Any) -> Any:
 
 def _is_coordinate(item: Any) -> bool:
     return "axis" in item.attrs or item.name == "/sample"
-
-
-def _dimensions(item: Any) -> tuple[str, ...]:
-    return tuple(dimension[0].name.rsplit("/", 1)[-1] for dimension in item.dims)

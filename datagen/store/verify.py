@@ -33,12 +33,12 @@ def verify(path: str | Path, progress: Callable[[int, int], None] | None = None)
         InputError: the first thing found wrong.
     """
     with open_dataset(path) as data, reading(data.path):
-        for name, values in data.coordinates.items():
-            _finite(data, name, values)
-        for name, dims in data.fields.items():
-            if "sample" not in dims:
-                _finite(data, name, data.variable(name)[()])
-        sums = data.parameter("checksum")
+        arrays = data.identifying_arrays()
+        for name, array in arrays.items():
+            _finite(data, name, array)
+        if identity_of(str(data.attributes["config"]), arrays) != data.identity:
+            raise InputError(f"{path} is damaged: its identity does not match its settings and checksums")
+        sums = arrays["checksum"]
         if len(sums) != data.samples:
             raise InputError(f"{path} is damaged: {len(sums)} checksums for {data.samples} samples")
         values = 0
@@ -46,8 +46,6 @@ def verify(path: str | Path, progress: Callable[[int, int], None] | None = None)
             values += _check_sample(data, index, int(sums[index]))
             if progress:
                 progress(index + 1, data.samples)
-        if identity_of(str(data.attributes["config"]), sums) != data.identity:
-            raise InputError(f"{path} is damaged: its identity does not match its settings and samples")
         return Verification(data.samples, values, data.identity)
 
 

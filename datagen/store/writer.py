@@ -106,7 +106,7 @@ def write_file(path: Path, layout: Layout, seeds: Int64[np.ndarray, " n"], value
         _create(file, layout, len(seeds))
         for name, array in records.items():
             as_array(file, name)[...] = array
-        file.attrs["identity"] = identity_of(layout.config, records["checksum"])
+        file.attrs["identity"] = identity_of(layout.config, identifying_arrays(file))
         file.flush()
         image = file.id.get_file_image()
     with atomic_path(path) as temporary, open(temporary, "wb") as target:
@@ -142,24 +142,40 @@ def merge_files(
             first += count
             if progress:
                 progress(number + 1, len(parts))
-        target.attrs["identity"] = identity_of(layout.config, as_array(target, "checksum")[:])
+        target.attrs["identity"] = identity_of(layout.config, identifying_arrays(target))
 
 
 def sample_checksum(values: Mapping[str, np.ndarray]) -> int:
     """The first 63 bits of SHA-256 over one sample's stored values, variable after variable in alphabetical order."""
     digest = hashlib.sha256()
     for name in sorted(values):
-        array = np.ascontiguousarray(values[name])
         digest.update(name.encode())
-        digest.update(array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes())
+        digest.update(_bytes(values[name]))
     return int.from_bytes(digest.digest()[:8], "big") >> 1
 
 
-def identity_of(config: str, checksums: Int64[np.ndarray, " n"]) -> str:
-    """What the content is, whatever the file is called: SHA-256 over the settings and the samples' checksums."""
+def identity_of(config: str, arrays: Mapping[str, np.ndarray]) -> str:
+    """What the content is, whatever the file is called: SHA-256 over the settings and the named arrays.
+
+    Args:
+        config: the settings.
+        arrays: coordinates, seeds, checksums of the samples, and what all samples share.
+    """
     digest = hashlib.sha256(config.encode())
-    digest.update(np.asarray(checksums, dtype="<i8").tobytes())
+    for name in sorted(arrays):
+        digest.update(name.encode())
+        digest.update(_bytes(arrays[name]))
     return digest.hexdigest()
+
+
+def identifying_arrays(file: h5py.File) -> dict[str, np.ndarray]:
+    """All of a file but the samples' values, which their checksums stand for."""
+    arrays = {str(name): as_array(file, str(name)) for name in file}
+    return {
+        name: np.asarray(array[()])
+        for name, array in arrays.items()
+        if name in IDENTITY_VARIABLES or "sample" not in dimensions(array)
+    }
 
 
 def _create(file: h5py.File, layout: Layout, samples: int) -> None:
@@ -242,6 +258,15 @@ def as_array(file: h5py.File, name: str) -> h5py.Dataset:
     if not isinstance(item, h5py.Dataset):
         raise OSError(f"'{name}' is not an array")
     return item
+
+
+def dimensions(array: h5py.Dataset) -> tuple[str, ...]:
+    """The names of an array's dimensions; none of a coordinate's own."""
+    return tuple(str(dimension[0].name).rsplit("/", 1)[-1] for dimension in array.dims if len(dimension))
+
+
+def _bytes(array: np.ndarray) -> bytes:
+    return array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
 
 
 def _sync_folder(folder: Path) -> None:
