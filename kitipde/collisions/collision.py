@@ -15,7 +15,7 @@ from torch import Tensor
 from kitipde.collisions.operator import LAWS, Pairs, collide, collide_adjoint
 from kitipde.collisions.selection import pairs_at_rate, pairs_by_coefficient
 
-__all__ = ["Rule", "collided"]
+__all__ = ["Rule", "collided", "in_front"]
 
 ROUNDING = 0x5DEECE66D
 
@@ -126,7 +126,7 @@ def _(x, v, key, strength, law, by_rate, dt, update_position):
 
 @_forward.register_vmap
 def _(info, in_dims, x, v, key, strength, law, by_rate, dt, update_position):
-    x, v, key, strength = _in_front(info.batch_size, in_dims, x, v, key, strength)
+    x, v, key, strength = in_front(info.batch_size, in_dims, x, v, key, strength)
     folded = _forward(x.flatten(0, 1), v.flatten(0, 1), key, strength, law, by_rate, dt, update_position)
     return (folded[0].reshape(x.shape), *folded[1:]), (0, 0, None, None, None)
 
@@ -156,12 +156,12 @@ def _(gradient, v, key, sample, first, second, law, dt, update_position):
 
 @_backward.register_vmap
 def _(info, in_dims, gradient, v, key, sample, first, second, law, dt, update_position):
-    gradient, v, key = _in_front(info.batch_size, in_dims, gradient, v, key)
+    gradient, v, key = in_front(info.batch_size, in_dims, gradient, v, key)
     folded = _backward(gradient.flatten(0, 1), v.flatten(0, 1), key, sample, first, second, law, dt, update_position)
     return tuple(part.reshape(gradient.shape) for part in folded), (0, 0)
 
 
-def _in_front(size: int, in_dims: tuple[int | None, ...], *tensors: Tensor) -> list[Tensor]:
+def in_front(size: int, in_dims: tuple[int | None, ...], *tensors: Tensor) -> list[Tensor]:
     """The tensors with the replicas as first axis, shared ones repeated."""
     return [
         tensor.expand(size, *tensor.shape) if axis is None else tensor.movedim(axis, 0)

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from kitipde.collisions.operator import LAWS, Law
 
-__all__ = ["acceptance", "collided_by_matrices", "laplacian_noise"]
+__all__ = ["acceptance", "collided_by_matrices", "laplacian_noise", "statistics", "thresholds"]
 
 
 def collided_by_matrices(
@@ -61,7 +61,7 @@ def collided_by_matrices(
     count = accepted.sum(dim=2, keepdim=True)
     start = (position + (count * position + accepted @ position) / 2) / (1 + count) if update_position else position
     collided = torch.where(count > 0, torch.add(start, velocity + change, alpha=dt), plain)
-    return torch.where(sound, collided, plain), _statistics(velocity, change, count)
+    return torch.where(sound, collided, plain), statistics(velocity, change, count)
 
 
 def velocity_sums(
@@ -84,20 +84,22 @@ def acceptance(
     Distances are those of Gram matrices; unlike `selection` no pair is checked again, so that pairs within rounding of
     the threshold may fall on the other side. A relative speed within rounding of zero is taken as zero.
     """
-    speed, least = _squared_distances(v)
-    distance, _ = _squared_distances(x)
-    sound = (speed.sum((1, 2), keepdim=True) + distance.sum((1, 2), keepdim=True)).isfinite()
-    apart = torch.triu(torch.ones_like(speed[0], dtype=torch.bool), diagonal=1)
-    moving = (speed > least) & apart & sound
-    speed = torch.where(moving, speed, 0)
-    fastest = speed.amax((1, 2), keepdim=True)
-    # The logarithm of V_r e^(−X_r) / max V_r.
-    score = torch.where(moving, (speed / fastest).log() / 2 - distance.sqrt(), -torch.inf)
-    if by_rate:
-        upper = moving & (score >= _quantile(score, strength, most))
-    else:
-        upper = moving & (score > torch.log1p(-strength.to(score.dtype)))
+    score, sound = _scores(x, v)
+    upper = score > _thresholds(score, strength, by_rate, most)[:, None, None]
     return (upper | upper.mT).to(x.dtype), sound
+
+
+def thresholds(
+    x: Float[Tensor, "samples N d"],
+    v: Float[Tensor, "samples N d"],
+    strength: Float[Tensor, ""],
+    by_rate: bool,
+    most: int,
+) -> Float[Tensor, "samples"]:
+    """What ln(V_r / max V_r) − X_r has to exceed in each sample: ln(1 − coll_coef), or a quantile."""
+    if not by_rate:
+        return torch.log1p(-strength.to(x.dtype)).expand(len(x)).contiguous()
+    return _thresholds(_scores(x, v)[0], strength, by_rate, most)
 
 
 def laplacian_noise(
@@ -175,22 +177,39 @@ def _squared_distances(
     return (sizes - 2 * centred @ centred.mT).clamp_min(0), rounding * sizes
 
 
-def _quantile(
-    score: Float[Tensor, "samples N N"], strength: Float[Tensor, ""], most: int
-) -> Float[Tensor, "samples 1 1"]:
-    """The score that rate·N/2 pairs reach, the fraction of a pair rounded up or down at random."""
+def _scores(
+    x: Float[Tensor, "samples N d"], v: Float[Tensor, "samples N d"]
+) -> tuple[Float[Tensor, "samples N N"], Bool[Tensor, "samples 1 1"]]:
+    """ln(V_r / max V_r) − X_r above the diagonal and −∞ elsewhere, and which samples are finite."""
+    speed, least = _squared_distances(v)
+    distance, _ = _squared_distances(x)
+    sound = (speed.sum((1, 2), keepdim=True) + distance.sum((1, 2), keepdim=True)).isfinite()
+    above = torch.triu(torch.ones_like(speed[0], dtype=torch.bool), diagonal=1)
+    moving = (speed > least) & above & sound
+    speed = torch.where(moving, speed, 0)
+    fastest = speed.amax((1, 2), keepdim=True)
+    return torch.where(moving, (speed / fastest).log() / 2 - distance.sqrt(), -torch.inf), sound
+
+
+def _thresholds(
+    score: Float[Tensor, "samples N N"], strength: Float[Tensor, ""], by_rate: bool, most: int
+) -> Float[Tensor, "samples"]:
+    """With a rate: between the last score of rate·N/2 pairs and the next, a fraction rounded up or down at random."""
+    if not by_rate:
+        return torch.log1p(-strength.to(score.dtype)).expand(len(score))
     samples, particles, _ = score.shape
     largest = min(most, particles * (particles - 1) // 2)
-    highest = score.flatten(1).topk(largest, dim=1).values
-    wished = strength.to(score.dtype) * particles / 2 + torch.rand(samples, 1, device=score.device, dtype=score.dtype)
-    number = wished.long().clamp_max(largest)
-    threshold = highest.gather(1, (number - 1).clamp_min(0))
-    return torch.where(number > 0, threshold, torch.inf)[..., None]
+    highest = score.flatten(1).topk(largest + 1, dim=1).values
+    wished = strength.to(score.dtype) * particles / 2 + torch.rand(samples, device=score.device, dtype=score.dtype)
+    number = wished.long().clamp_max(largest)[:, None]
+    between = (highest.gather(1, (number - 1).clamp_min(0)) + highest.gather(1, number)) / 2
+    return torch.where(number > 0, between, torch.inf)[:, 0]
 
 
-def _statistics(
+def statistics(
     v: Float[Tensor, "samples N d"], change: Float[Tensor, "samples N d"], count: Float[Tensor, "samples N 1"]
 ) -> Float[Tensor, "4"]:
+    """What collisions did, as in `operator.collide`, from Σ Δv and k of all particles."""
     v, change = v.detach(), change.detach()
     energy = v.square().sum()
     momentum = torch.linalg.vector_norm(change.sum((0, 1)))
@@ -198,6 +217,7 @@ def _statistics(
     scale = (energy * v.shape[0] * v.shape[1]).sqrt()
     return torch.stack(
         [
+            # collisions per particle, share that collides, momentum and energy gained
             count.mean(),
             (count > 0).to(v.dtype).mean(),
             torch.where(energy > 0, momentum / scale, 0),

@@ -9,6 +9,7 @@ interchangeable. Random numbers come from torch's default generators; a collisio
 of its own directions.
 """
 
+import importlib.util
 import math
 from itertools import pairwise
 
@@ -124,9 +125,14 @@ class CollisionResidual(ScheduledResidual):
         working = torch.promote_types(result, torch.float32)
         layout, heads = self.config.layout, self.config.collision_heads
         position, velocity = (to_particles(features.to(working), layout, heads) for features in (x, v))
+        most = math.ceil(self.full_strength * position.shape[1] / 2) + 1
         if self.config.noise == "gaussian":
-            most = math.ceil(self.full_strength * position.shape[1] / 2) + 1
             moved, statistics = collided_by_matrices(position, velocity, self.collision_strength, *rule, most)
+        elif has_kernels(x):
+            from kitipde.collisions.fused import fused_collided
+
+            key = new_key(x) if key is None else key
+            moved, statistics = fused_collided(position, velocity, key, self.collision_strength, rule, most)
         else:
             key = new_key(x) if key is None else key
             moved, statistics = collided(position, velocity, key, self.collision_strength, rule)
@@ -207,6 +213,11 @@ class DropoutResidual(ScheduledResidual):
 def drifted(x: Tensor, v: Tensor, dt: float) -> Tensor:
     """x + dt·v; for dt = 1 the bits of x + v."""
     return x + v if dt == 1 else x + dt * v
+
+
+def has_kernels(features: Tensor) -> bool:
+    """Whether collisions of these features run in Triton's kernels."""
+    return features.is_cuda and importlib.util.find_spec("triton") is not None
 
 
 def new_key(like: Tensor) -> Int[Tensor, ""]:
