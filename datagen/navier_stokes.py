@@ -185,8 +185,8 @@ def solve(
             steps = max(stable, round_up(accurate * min(speed / max(measured_at, 1e-300), 4.0)))
             modes, steps, speed = _advance_safely(equation, modes, duration, steps)
         vorticity = equation.to_grid(modes)
-        # ω is carried along and diffuses: it cannot exceed its start and what the forcing adds. Waves round an edge that
-        # the grid cannot resolve overshoot a little; a blow-up does not stop at three times.
+        # ω is carried along and diffuses: it cannot exceed its start and what the forcing adds. Waves round an edge
+        # that the grid cannot resolve overshoot a little; a blow-up does not stop at three times.
         if not float(vorticity.abs().max()) <= 3 * (highest + instant * strength):
             raise InputError(
                 f"the solution has blown up at time {instant:g}: dt {duration / steps:g} is too large for it "

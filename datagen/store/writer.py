@@ -81,7 +81,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def write_file(path: Path, layout: Layout, seeds: Int64[np.ndarray, " n"], values: Mapping[str, np.ndarray]) -> None:
+def write_file(
+    path: Path, layout: Layout, seeds: Int64[np.ndarray, " n"], values: Mapping[str, np.ndarray], status: int = 0
+) -> None:
     """Write a file that fits into memory.
 
     Args:
@@ -89,6 +91,7 @@ def write_file(path: Path, layout: Layout, seeds: Int64[np.ndarray, " n"], value
         layout: what the file holds.
         seeds: the seed of each sample.
         values: for each per-sample variable of the layout, an array with one entry for each seed.
+        status: how they were made: 0 solved, 1 imported.
 
     Raises:
         InputError: the folder cannot be written to, or the disk is full.
@@ -97,7 +100,7 @@ def write_file(path: Path, layout: Layout, seeds: Int64[np.ndarray, " n"], value
     sums = [sample_checksum({name: array[row] for name, array in rounded.items()}) for row in range(len(seeds))]
     records = {
         "seed": seeds,
-        "sample_status": np.zeros(len(seeds), dtype=np.int8),
+        "sample_status": np.full(len(seeds), status, dtype=np.int8),
         "checksum": np.array(sums, dtype=np.int64),
         **rounded,
     }

@@ -15,7 +15,7 @@ __all__ = ["app", "main"]
 
 
 def _app() -> typer.Typer:
-    from kitipde.cli import compare, demo, evaluate, generate, info, report, train
+    from kitipde.cli import compare, demo, evaluate, export, generate, import_, info, report, train
 
     root = typer.Typer(
         name="kitipde",
@@ -29,6 +29,8 @@ def _app() -> typer.Typer:
     # single one `root.command(name)(module.function)`.
     root.command("demo")(demo.demo)
     root.add_typer(generate.app, name="generate")
+    root.add_typer(import_.app, name="import")
+    root.add_typer(export.app, name="export")
     root.command("info")(info.info)
     root.command("train")(train.train)
     root.command("evaluate")(evaluate.evaluate)

@@ -188,7 +188,7 @@ def test_a_full_disk_is_foreseen(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("limit", [500, 20_000, 300_000])
+@pytest.mark.parametrize("limit", [pytest.param(20_000, marks=pytest.mark.slow), 300_000], ids=["parts", "whole"])
 def test_a_disk_that_fills_up_leaves_no_half_file_and_the_run_continues(
     whole: Path, tmp_path: Path, limit: int
 ) -> None:

@@ -1,0 +1,45 @@
+"""The field that a data set is about, and its initial condition."""
+
+import dataclasses
+
+import numpy as np
+from jaxtyping import Float32
+
+from datagen.burgers import Burgers
+from datagen.errors import InputError
+from datagen.heat import Heat
+from datagen.navier_stokes import NavierStokes
+from datagen.store.reader import Dataset
+
+__all__ = ["initial_field", "main_field"]
+
+_MAIN = {"burgers": "u", "navier-stokes": "vorticity", "heat": "temperature"}
+_RECIPES = {recipe.equation: recipe for recipe in (Burgers, NavierStokes, Heat)}
+
+
+def main_field(data: Dataset) -> str:
+    """The name of the field that the equation is for.
+
+    Raises:
+        InputError: the equation has no single one.
+    """
+    if data.equation not in _MAIN:
+        raise InputError(f"{data.path} holds {data.equation} (allowed here: {', '.join(_MAIN)})")
+    return _MAIN[data.equation]
+
+
+def initial_field(data: Dataset) -> Float32[np.ndarray, "samples *grid"] | None:
+    """The state at time 0: as stored, or drawn again from the seed; None if the file tells neither."""
+    for name in ("u0", f"initial_{main_field(data)}"):
+        if name in data.fields:
+            return data.read(name)
+    settings = dict(data.config)
+    names = {field.name for field in dataclasses.fields(_RECIPES[data.equation])}
+    if not names <= set(settings):
+        return None
+    recipe = _RECIPES[data.equation](**{name: settings[name] for name in names})
+    if isinstance(recipe, Burgers):
+        return None
+    stride = recipe.solve_resolution // recipe.resolution
+    planes = [recipe.initial([index])[0, ::stride, ::stride].astype(np.float32) for index in range(data.samples)]
+    return np.stack(planes)

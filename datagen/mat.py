@@ -1,0 +1,200 @@
+"""Reading and writing the `.mat` files in which the FNO data were published.
+
+Arrays `a` (sample, x, (y)), the initial field, and `u`: (sample, x) for Burgers, (sample, x, y, time) for flows, with
+the instants in `t`. MATLAB writes two kinds of file: up to version 7 its own, from 7.3 on HDF5 with all axes reversed.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from jaxtyping import Float
+
+from datagen.checks import positive
+from datagen.errors import InputError, unknown
+from datagen.grids import line, square
+from datagen.initial import initial_field, main_field
+from datagen.store.ingest import ingest
+from datagen.store.layout import AttributeValue, Coordinate, Layout, Variable
+from datagen.store.reader import Dataset, reading
+from datagen.store.writer import atomic_path
+
+__all__ = ["MatDescription", "export_mat", "import_mat"]
+
+_NAMES = {"burgers": "u", "navier-stokes": "vorticity", "heat": "temperature"}
+_CONSTANTS = {"burgers": "nu", "navier-stokes": "nu", "heat": "alpha"}
+_LARGEST = 2**31 - 1
+"""Bytes of one array that MATLAB's own format can hold."""
+
+
+@dataclass(frozen=True)
+class MatDescription:
+    """What a `.mat` file does not say about itself.
+
+    Attributes:
+        equation: "burgers", "navier-stokes" or "heat"; empty: Burgers if `u` has no time axis, else Navier–Stokes.
+        constant: ν or α, or None if it is not known.
+        length: L.
+        final_time: time of `u` where the file has no `t`.
+    """
+
+    equation: str = ""
+    constant: float | None = None
+    length: float = 1.0
+    final_time: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.equation and self.equation not in _NAMES:
+            raise unknown("equation", self.equation, _NAMES)
+        if self.constant is not None:
+            positive("constant", self.constant)
+        positive("length", self.length)
+        positive("final time", self.final_time)
+
+
+def import_mat(
+    source: Path, out: Path, description: MatDescription, progress: Callable[[int, int], None] | None = None
+) -> None:
+    """Turn a published `.mat` file into a data set.
+
+    Args:
+        source: the file.
+        out: the data set to write.
+        description: what the file does not say.
+        progress: called with (samples done, samples).
+
+    Raises:
+        InputError: no such file, not a `.mat` file, arrays missing or of shapes that do not fit, values not finite.
+    """
+    with _arrays(source) as arrays:
+        if "u" not in arrays:
+            raise InputError(f"{source} has no array 'u' (it has: {', '.join(sorted(arrays)) or 'nothing'})")
+        shape = arrays["u"].shape
+        if len(shape) not in (2, 4) or 0 in shape:
+            raise InputError(f"{source}: u has the shape {shape} (expected: sample × x, or sample × x × y × time)")
+        start = arrays.get("a")
+        if start is not None and start.shape != shape[: 2 if len(shape) == 2 else 3]:
+            raise InputError(f"{source}: a has the shape {start.shape}, which does not fit u's {shape}")
+        layout = _layout(source, shape, arrays.get("t"), start is not None, description)
+        names = [variable.name for variable in layout.variables]
+
+        def read(samples: slice) -> dict[str, np.ndarray]:
+            values = np.asarray(arrays["u"][samples], np.float32)
+            read = {names[0]: values if values.ndim == 2 else np.moveaxis(values, -1, 1)}
+            if start is not None:
+                read[names[1]] = np.asarray(start[samples], np.float32)
+            return read
+
+        ingest(out, layout, shape[0], read, progress)
+
+
+def export_mat(data: Dataset, out: Path) -> None:
+    """Write `a`, `u` and `t` as MATLAB's version-5 format, time last.
+
+    Args:
+        data: an open data set on a regular grid.
+        out: the file to write.
+
+    Raises:
+        InputError: an array above 2 GiB, which the format cannot hold; or the folder cannot be written to.
+    """
+    from scipy.io import savemat
+
+    name = main_field(data)
+    size = 4 * data.samples * int(np.prod(data.grid)) * (1 if data.times is None else len(data.times))
+    if size > _LARGEST:
+        raise InputError(f"u would have {size / 1e9:.1f} GB; a .mat file holds 2.1 GB (use `kitipde export well`)")
+    values = data.read(name)
+    if "time" in data.fields[name]:
+        values = np.moveaxis(values, 1, -1)
+    arrays: dict[str, Any] = {"u": values, "t": data.times if data.times is not None else np.zeros(0)}
+    start = initial_field(data)
+    if start is not None:
+        arrays["a"] = start
+    with atomic_path(out) as temporary, open(temporary, "wb") as file:
+        savemat(file, arrays, do_compression=False)
+
+
+def _layout(
+    source: Path, shape: tuple[int, ...], instants: Any, with_start: bool, description: MatDescription
+) -> Layout:
+    flat = len(shape) == 2
+    equation = description.equation or ("burgers" if flat else "navier-stokes")
+    if flat != (equation == "burgers"):
+        raise InputError(f"{source}: u has the shape {shape}, which is not one of {equation}")
+    name, constant = _NAMES[equation], _CONSTANTS[equation]
+    attributes: dict[str, AttributeValue] = {
+        "title": f"imported from {source.name}",
+        "domain_length": description.length,
+        **({} if description.constant is None else {constant: description.constant}),
+    }
+    config = {"equation": equation, "imported": source.name, "length": description.length}
+    if description.constant is not None:
+        config[constant] = description.constant
+    if flat:
+        coordinates = (
+            Coordinate("time", np.array(description.final_time), "1", "time of u since the initial condition", "T"),
+            line(shape[1], description.length),
+        )
+        variables = [Variable("u", ("sample", "x"), "1", "velocity")]
+        start = Variable("u0", ("sample", "x"), "1", "velocity at the start", extra={"coordinates": ""})
+    else:
+        if shape[1] != shape[2]:
+            raise InputError(f"{source}: u is {shape[1]} × {shape[2]} points (expected: a square)")
+        coordinates = (
+            Coordinate("time", _instants(source, instants, shape[3]), "1", "time since the initial condition", "T"),
+            *square(shape[1], description.length),
+        )
+        variables = [Variable(name, ("sample", "time", "x", "y"), "1", name)]
+        start = Variable(f"initial_{name}", ("sample", "x", "y"), "1", f"{name} at the start")
+    if with_start:
+        variables.append(start)
+    return Layout(equation, json.dumps(config, sort_keys=True), coordinates, tuple(variables), attributes)
+
+
+def _instants(source: Path, instants: Any, frames: int) -> Float[np.ndarray, " frames"]:
+    if instants is None:
+        return np.arange(1.0, frames + 1)
+    values = np.asarray(instants[...], np.float64).ravel()
+    if len(values) != frames or not (np.diff(values) > 0).all():
+        raise InputError(f"{source}: t has {len(values)} values that do not fit the {frames} frames of u")
+    return values
+
+
+class _Reversed:
+    """An array of a version-7.3 file, with its axes in the order in which MATLAB shows them."""
+
+    def __init__(self, stored: h5py.Dataset) -> None:
+        self._stored = stored
+        self.shape = tuple(reversed(stored.shape))
+
+    def __getitem__(self, samples: Any) -> np.ndarray:
+        if samples is ...:
+            return np.asarray(self._stored[...]).T
+        return np.asarray(self._stored[..., samples]).T
+
+
+@contextmanager
+def _arrays(source: Path) -> Iterator[dict[str, Any]]:
+    if not source.is_file():
+        raise InputError(f"no such file: {source}")
+    if not h5py.is_hdf5(source):
+        yield _version_5(source)
+        return
+    with reading(source), h5py.File(source, "r") as file:
+        yield {str(name): _Reversed(item) for name, item in file.items() if isinstance(item, h5py.Dataset)}
+
+
+def _version_5(source: Path) -> dict[str, Any]:
+    from scipy.io import loadmat
+
+    try:
+        loaded = loadmat(source, variable_names=["a", "u", "t"])
+    except Exception as error:  # whatever a damaged byte leads scipy to
+        raise InputError(f"{source} cannot be read as a .mat file: {' '.join(str(error).split())}") from error
+    return {name: array for name, array in loaded.items() if not name.startswith("__")}

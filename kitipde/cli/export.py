@@ -1,0 +1,46 @@
+"""`kitipde export`: a data set for other programs."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from datagen.errors import InputError
+from kitipde.cli.console import progress, remark
+
+__all__ = ["app"]
+
+app = typer.Typer(no_args_is_help=True, help="Write a data set for other programs.")
+
+File = Annotated[Path, typer.Argument(help="A data set.")]
+Out = Annotated[Path, typer.Option(help="The file to make.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the file.")]
+
+
+@app.command()
+def mat(file: File, out: Out, overwrite: Overwrite = False) -> None:
+    """MATLAB's format with `a`, `u` and `t`, time last, as the FNO data were published."""
+    from datagen.mat import export_mat
+    from datagen.store import open_dataset
+
+    _refuse_existing(out, overwrite)
+    with open_dataset(file) as data:
+        export_mat(data, out)
+    remark(f"made {out}: {out.stat().st_size / 1e6:.1f} MB")
+
+
+@app.command()
+def well(file: File, out: Out, overwrite: Overwrite = False) -> None:
+    """The layout of The Well: trajectories, with periodic boundaries and the equation's constants."""
+    from datagen.store import open_dataset
+    from datagen.well import export_well
+
+    _refuse_existing(out, overwrite)
+    with open_dataset(file) as data, progress("export", "samples") as show:
+        export_well(data, out, lambda done, total: show(done, total, ""))
+    remark(f"made {out}: {out.stat().st_size / 1e6:.1f} MB")
+
+
+def _refuse_existing(out: Path, overwrite: bool) -> None:
+    if out.exists() and not overwrite:
+        raise InputError(f"{out} exists; --overwrite replaces it")
