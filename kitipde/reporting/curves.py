@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
 from kitipde.evaluation.records import Evaluation
 from kitipde.reporting.style import TRUTH, colour, new_figure, polish
@@ -47,7 +47,7 @@ def resolution_figure(evaluations: Sequence[Evaluation]) -> Figure:
     axes.xaxis.set_major_locator(FixedLocator(ticks))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xticklabels([str(tick) for tick in ticks])
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0.0, 1.05 * axes.get_ylim()[1])
     polish(axes, "test resolution [points per axis]", "relative L2 error")
     axes.legend(fontsize=9)
     return figure
@@ -64,11 +64,12 @@ def resolution_matrix_figure(evaluations: Sequence[Evaluation]) -> Figure:
     figure = new_figure(2.6 + 0.85 * len(columns), 1.7 + 0.55 * len(ordered))
     axes = figure.subplots()
     finite = values[np.isfinite(values)]
-    image = axes.imshow(values, cmap="cividis_r", vmin=0.0, vmax=finite.max() if finite.size else 1.0, aspect="auto")
+    low, high = (finite.min(), finite.max()) if finite.size else (0.0, 1.0)
+    image = axes.imshow(values, cmap="cividis_r", vmin=low, vmax=high, aspect="auto")
     for (row, column), value in np.ndenumerate(values):
         text = f"{value:.3g}" if np.isfinite(value) else "—"
         # Dark text on the light half of the map, light text on the dark half.
-        dark = np.isfinite(value) and value > 0.55 * finite.max()
+        dark = np.isfinite(value) and value > low + 0.55 * (high - low)
         axes.text(column, row, text, ha="center", va="center", fontsize=10, color="white" if dark else "black")
     axes.set_xticks(range(len(columns)), [str(column) for column in columns])
     names = [f"{evaluation.run.facts.resolution}" for evaluation in ordered]
@@ -116,12 +117,17 @@ def spectrum_figure(evaluations: Sequence[Evaluation]) -> Figure:
         left.plot(wavenumbers, last["spectrum_prediction"].values[shells], linestyle="--", **style)
         right.plot(wavenumbers, last["spectrum_error"].values[shells], **style)
     units = _power_units(evaluations)
-    largest = max(float(evaluation.metrics["spectrum_target"].max()) for evaluation in evaluations)
+    shown = np.concatenate([line.get_ydata() for axes in (left, right) for line in axes.lines])
+    shown = shown[np.isfinite(shown) & (shown > 0)]
     for axes, title in ((left, "prediction"), (right, "error")):
         axes.set_xscale("log")
         axes.set_yscale("log")
-        # What lies below is float32 rounding.
-        axes.set_ylim(bottom=1e-14 * largest)
+        if shown.size:
+            # What lies fourteen decades down is float32 rounding.
+            axes.set_ylim(bottom=max(0.5 * shown.min(), 1e-14 * shown.max()))
+        axes.xaxis.set_major_locator(LogLocator(2.0))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.xaxis.set_minor_locator(NullLocator())
         polish(axes, "wavenumber |m|", f"mean power of the shell{units}" if axes is left else "", title)
         axes.legend(fontsize=9)
     return figure

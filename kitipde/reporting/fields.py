@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from kitipde.evaluation.records import Evaluation, Examples
-from kitipde.reporting.style import ERROR_MAP, FIELD_MAP, TRUTH, colour, new_figure, polish
+from kitipde.reporting.style import COLOURS, ERROR_MAP, FIELD_MAP, TRUTH, colour, new_figure, polish
 
 __all__ = ["Panel", "animation", "field_figure", "panels_of", "shared_panels"]
 
@@ -26,11 +26,13 @@ class Panel:
         label: the model's name.
         truth: true fields.
         prediction: predicted fields.
+        hue: the colour that the model has in every figure.
     """
 
     label: str
     truth: Float[np.ndarray, "frames *grid"]
     prediction: Float[np.ndarray, "frames *grid"]
+    hue: str = COLOURS[0]
 
     @property
     def error(self) -> Float[np.ndarray, "frames *grid"]:
@@ -42,18 +44,18 @@ def shared_panels(evaluations: Sequence[Evaluation]) -> tuple[Panel, ...]:
     """The first test sample as every run of the same grid and samples predicts it."""
     reference = evaluations[0].examples
     return tuple(
-        Panel(evaluation.label, evaluation.examples.truth[0], evaluation.examples.prediction[0])
-        for evaluation in evaluations
+        Panel(evaluation.label, evaluation.examples.truth[0], evaluation.examples.prediction[0], colour(number))
+        for number, evaluation in enumerate(evaluations)
         if evaluation.examples.truth.shape[1:] == reference.truth.shape[1:]
         and evaluation.examples.samples[0] == reference.samples[0]
         and evaluation.subject.identity == evaluations[0].subject.identity
     )
 
 
-def panels_of(evaluation: Evaluation, position: int) -> tuple[Panel, ...]:
+def panels_of(evaluation: Evaluation, position: int, hue: str = COLOURS[0]) -> tuple[Panel, ...]:
     """One sample of one run's examples."""
     examples = evaluation.examples
-    return (Panel(evaluation.label, examples.truth[position], examples.prediction[position]),)
+    return (Panel(evaluation.label, examples.truth[position], examples.prediction[position], hue),)
 
 
 def field_figure(panels: Sequence[Panel], examples: Examples) -> Figure:
@@ -76,8 +78,8 @@ def _lines(panels: Sequence[Panel], examples: Examples, frames: np.ndarray) -> F
     for column, frame in enumerate(frames):
         top, bottom = rows[:, column]
         top.plot(x, panels[0].truth[frame], color=TRUTH, linewidth=2.2, label="truth")
-        for position, panel in enumerate(panels):
-            style = {"color": colour(position), "linewidth": 1.3}
+        for panel in panels:
+            style = {"color": panel.hue, "linewidth": 1.3}
             top.plot(x, panel.prediction[frame], linestyle="--", label=panel.label, **style)
             bottom.plot(x, panel.error[frame], label=panel.label, **style)
         polish(top, "", _field_label(examples) if column == 0 else "", _time_label(examples, frame))
@@ -89,8 +91,8 @@ def _lines(panels: Sequence[Panel], examples: Examples, frames: np.ndarray) -> F
 
 def _maps(panels: Sequence[Panel], examples: Examples, frames: np.ndarray) -> Figure:
     rows = [("truth", panels[0].truth, False)]
-    for panel in panels:
-        rows += [(f"{panel.label}", panel.prediction, False), (f"{panel.label}\n|error|", panel.error, True)]
+    rows += [(panel.label, panel.prediction, False) for panel in panels]
+    rows += [(f"{panel.label}\n|error|", panel.error, True) for panel in panels]
     figure = new_figure(1.3 + 1.9 * len(frames), 0.4 + 1.75 * len(rows))
     axes = figure.subplots(len(rows), len(frames), squeeze=False)
     limits, largest_error = _field_limits(panels), _largest_error(panels)

@@ -57,6 +57,14 @@ class Picture:
         """The content as text for a data URI."""
         return base64.b64encode(self.data).decode("ascii")
 
+    @property
+    def wide(self) -> bool:
+        """Whether its labels are too small to read when it is shrunk to the width of a phone."""
+        if self.kind == "gif":
+            return int.from_bytes(self.data[6:8], "little") > 900
+        # A PNG begins with its signature and the header chunk, whose first number is the width.
+        return int.from_bytes(self.data[16:20], "big") > 900
+
 
 @dataclass(frozen=True)
 class Listing:

@@ -20,7 +20,7 @@ from kitipde.reporting.curves import (
 )
 from kitipde.reporting.fields import animation, field_figure, panels_of, shared_panels
 from kitipde.reporting.page import Cell, Listing, Picture, Section, Table
-from kitipde.reporting.style import png
+from kitipde.reporting.style import colour, png
 
 __all__ = [
     "cost_section",
@@ -41,6 +41,7 @@ _BANDS = ("modes\u00a00–4", "modes\u00a05–12", "modes\u00a0≥\u00a013")
 def error_section(evaluations: Sequence[Evaluation]) -> Section:
     """Tables of all errors, error against resolution, spectra."""
     rows = summarise(evaluations)
+    bars = "; bars are one standard deviation over seeds" if any(row.mse.seeds > 1 for row in rows) else ""
     spread = " ± standard deviation over seeds" if any(row.mse.seeds > 1 for row in rows) else " (one seed)"
     main = Table(
         f"Mean over test samples{spread}. Press a column's name to sort.",
@@ -62,7 +63,7 @@ def error_section(evaluations: Sequence[Evaluation]) -> Section:
     pictures = [
         Picture(
             "error-against-resolution",
-            "Relative L2 error against the resolution of the test data; bars are one standard deviation over seeds.",
+            f"Relative L2 error against the resolution of the test data{bars}.",
             f"Line chart. {_error_words(rows)}",
             png(resolution_figure(evaluations)),
         )
@@ -115,7 +116,7 @@ def field_section(evaluations: Sequence[Evaluation]) -> Section:
     for position, evaluation in enumerate(evaluations):
         if len(evaluation.examples.samples) < 2:
             continue
-        panels = panels_of(evaluation, 1)
+        panels = panels_of(evaluation, 1, colour(position))
         pictures.append(
             Picture(
                 f"worst-{position}",
