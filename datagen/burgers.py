@@ -218,7 +218,7 @@ class Burgers:
                 "title": "Burgers' equation: u_t + u u_x = nu u_xx, periodic",
                 "nu": self.viscosity,
                 "domain_length": self.length,
-                "initial_condition": "Gaussian field, E|u_k|^2 = 625 (4 pi^2 k^2 + 25)^-2, k counted on the domain",
+                "initial_condition": "Gaussian field, E|u_k|^2 = 625 (4 pi^2 k^2 + 25)^-2, k counted on the domain, k < resolution/2",
                 "scheme": f"Cole-Hopf by FFT; ETDRK4 where range(int u0)/2nu > {COLE_HOPF_LIMIT:g}",
                 "solve_resolution": self.solve_resolution,
                 "downsampling": f"every {self.solve_resolution // self.resolution}. point",
@@ -228,7 +228,9 @@ class Burgers:
 
     def solve(self, indices: Sequence[int], device: str) -> dict[str, np.ndarray]:
         """Compute samples by their index: `u0`, `u` and `method`."""
-        initial = gaussian_field_1d(sample_seeds(self.seed, indices), self.solve_resolution, burgers_spectrum)
+        # Only modes that the stored grid resolves: what is stored of u0 then determines it, and u follows from it.
+        seeds = sample_seeds(self.seed, indices)
+        initial = gaussian_field_1d(seeds, self.solve_resolution, burgers_spectrum, self.resolution)
         solution, methods = solve(
             torch.from_numpy(initial).to(device), self.times.tolist(), self.viscosity, self.length
         )

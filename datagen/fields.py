@@ -68,10 +68,17 @@ def sample_seeds(base: int, indices: Sequence[int]) -> Int64[np.ndarray, " sampl
 
 
 def gaussian_field_1d(
-    seeds: Sequence[int] | Int64[np.ndarray, " samples"], points: int, spectrum: Spectrum
+    seeds: Sequence[int] | Int64[np.ndarray, " samples"], points: int, spectrum: Spectrum, finest: int = 0
 ) -> Float[np.ndarray, "samples {points}"]:
-    """Zero-mean periodic fields at x_j = jL/points, one for each seed, in float64."""
-    modes = np.arange(1, (points - 1) // 2 + 1)
+    """Zero-mean periodic fields at x_j = jL/points, one for each seed, in float64.
+
+    Args:
+        seeds: one a sample.
+        points: of the grid.
+        spectrum: S(k²).
+        finest: draw only the modes that a grid of so many points resolves; 0: all that this one does.
+    """
+    modes = np.arange(1, ((finest or points) - 1) // 2 + 1)
     deviation = np.sqrt(spectrum(modes.astype(float) ** 2) / 2)
     coefficients = np.zeros((len(seeds), points // 2 + 1), dtype=complex)
     for row, seed in zip(coefficients, seeds, strict=True):

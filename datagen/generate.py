@@ -163,7 +163,7 @@ def forecast(work: Plan, recipe: Recipe, machine: Machine) -> str:
     """What is to be made, how large it is and how long this process will take, measured on a piece of a sample."""
     numbers = work.shard(machine)
     samples = sum(len(work.parts[number]) for number in numbers)
-    size = f"{work.path.name}: {recipe.samples} samples, at most {_readable(work.file_bytes)}"
+    size = f"{work.path.name}: {recipe.samples} samples, about {_readable(work.file_bytes)}"
     if not samples:
         return f"{size}; all are made"
     probe, ratio = recipe.probe()

@@ -7,7 +7,7 @@ stay, flushed to the disk and renamed: under its final name there is nothing or 
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +78,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
             reason = os.strerror(error.errno) if error.errno else str(error)
             raise InputError(f"cannot write {path}: {reason}") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def write_file(

@@ -1,0 +1,134 @@
+"""`kitipde generate` as its user meets it."""
+
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import xarray
+
+from datagen.burgers import cole_hopf
+from kitipde.cli import main
+
+
+def _run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["kitipde", *arguments])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert isinstance(caught.value.code, int)
+    return caught.value.code
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_burgers_opens_in_xarray_and_agrees_with_the_closed_form(monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = ("generate", "burgers", "--samples", "8", "--resolution", "1024", "--seed", "0", "--out", "b.h5")
+    assert _run(monkeypatch, *arguments) == 0
+    with xarray.open_dataset("b.h5") as data:
+        assert data.u.dims == data.u0.dims == ("sample", "x")
+        assert float(data.time) == 1.0
+        assert set(data.x.attrs) == {"units", "long_name", "axis"}
+        assert len(set(data.seed.values.tolist())) == 8
+        assert data.attrs["domain_length"] == 2 * math.pi
+        exact = cole_hopf(torch.from_numpy(data.u0.values.astype(float)), [1.0], 0.1, 2 * math.pi)[:, 0].numpy()
+        errors = np.linalg.norm(data.u.values - exact, axis=1) / np.linalg.norm(exact, axis=1)
+    assert errors.max() < 1e-6
+
+
+@pytest.mark.parametrize("equation", ["navier-stokes", "heat"])
+def test_flows_are_made_and_made_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], equation: str
+) -> None:
+    arguments = ("generate", equation, "--samples", "3", "--resolution", "32", "--frames", "2", "--out", "d.h5")
+    assert _run(monkeypatch, *arguments) == 0
+    told = capsys.readouterr()
+    assert "3 samples" in told.err
+    assert "samples/s" in told.err
+    assert told.out == ""
+    content = Path("d.h5").read_bytes()
+    assert _run(monkeypatch, *arguments) == 0
+    assert "d.h5 is complete already" in capsys.readouterr().err
+    assert Path("d.h5").read_bytes() == content
+    assert _run(monkeypatch, *arguments, "--seed", "1") == 2
+    assert "--overwrite replaces it" in capsys.readouterr().err
+    assert _run(monkeypatch, *arguments, "--seed", "1", "--overwrite") == 0
+    assert Path("d.h5").read_bytes() != content
+
+
+def test_a_dry_run_estimates_time_and_size_and_writes_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ("--samples", "5000", "--resolution", "32", "--out", "d.h5", "--dry-run", "--device", "cpu")
+    assert _run(monkeypatch, "generate", "navier-stokes", *arguments) == 0
+    told = capsys.readouterr().err
+    assert "5000 samples, about 410.4 MB" in told
+    assert "to be made here on cpu, about" in told
+    assert not list(Path().iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (("burgers", "--samples", "0"), "samples 0 is too small (allowed: 1 or more)"),
+        (("burgers", "--samples", "many"), "Invalid value for '--samples'"),
+        (("burgers", "--length", "2pie"), "length '2pie' is not a number"),
+        (("burgers", "--nu", "nan"), "nu nan is not a positive number"),
+        (("burgers", "--device", "tpu"), "unknown device 'tpu' (allowed: auto, cpu, cuda)"),
+        (("burgers", "--shard", "2/2"), "shard '2/2' is not one"),
+        (("burgers", "--workers", "-1"), "workers -1 is negative"),
+        (("burgers", "--resolution", "100", "--solve-resolution", "150"), "150 is not a multiple of resolution 100"),
+        (("navier-stokes", "--field", "publishd"), "did you mean 'published'"),
+        (("navier-stokes", "--dt", "-1"), "dt -1 is not a positive number"),
+        (("navier-stokes", "--overwrite", "--shard", "0/2"), "--overwrite is for one process alone"),
+        (("heat", "--alpha", "0"), "alpha 0 is not a positive number"),
+        (("burgers", "--sample", "3"), "No such option: --sample"),
+    ],
+)
+def test_wrong_input_is_one_line_and_exit_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], line: str
+) -> None:
+    assert _run(monkeypatch, "generate", *arguments, "--out", "x.h5") == 2
+    told = capsys.readouterr().err.splitlines()
+    assert told[-1].startswith("kitipde: ")
+    assert line in told[-1]
+    assert not list(Path().iterdir())
+
+
+def test_a_step_too_large_is_one_line_and_no_file(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ("--samples", "1", "--resolution", "64", "--nu", "1e-6", "--interval", "50", "--dt", "25")
+    assert _run(monkeypatch, "generate", "navier-stokes", *arguments, "--out", "x.h5") == 2
+    assert "the solution has blown up at time" in capsys.readouterr().err.splitlines()[-1]
+    assert not Path("x.h5").exists()
+
+
+def test_an_out_that_cannot_be_written_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("file").write_text("")
+    arguments = ("--samples", "1", "--resolution", "16", "--solve-resolution", "32", "--out", "file/b.h5")
+    assert _run(monkeypatch, "generate", "burgers", *arguments) == 2
+    assert "kitipde: " in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_interruption_exits_130_and_the_command_continues() -> None:
+    arguments = ["generate", "navier-stokes", "--samples", "200", "--resolution", "64", "--out", "ns.h5"]
+    command = [sys.executable, "-c", "from kitipde.cli import main; main()", *arguments]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith("navier-stokes: 0/"):
+                break
+        process.send_signal(2)
+        rest = process.stderr.read()
+    assert process.returncode == 130, rest
+    assert "Traceback" not in rest
+    assert not Path("ns.h5").exists()
+    assert Path("ns.h5.parts/recipe.json").exists()

@@ -1,0 +1,86 @@
+"""`kitipde info`."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from datagen import generate as making
+from datagen.burgers import Burgers
+from datagen.heat import Heat
+from datagen.machine import Machine
+from datagen.navier_stokes import NavierStokes
+from datagen.store import open_dataset
+from kitipde.cli import main
+
+
+def _run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["kitipde", *arguments])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert isinstance(caught.value.code, int)
+    return caught.value.code
+
+
+@pytest.fixture(
+    params=[
+        Burgers(samples=3, resolution=32, solve_resolution=64),
+        NavierStokes(samples=2, resolution=16, frames=3),
+        Heat(samples=2, resolution=16, frames=3),
+    ],
+    ids=lambda recipe: recipe.equation,
+)
+def path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    machine = Machine("cpu", "cpu")
+    work = making.plan(request.param, tmp_path / "d.h5", "cpu")
+    making.generate(work, request.param, machine)
+    making.join(work)
+    return tmp_path / "d.h5"
+
+
+def test_a_file_is_described_verified_and_drawn(
+    path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture = path.with_suffix(".png")
+    assert _run(monkeypatch, "info", str(path), "--verify", "--plot", str(picture), "--json") == 0
+    told = capsys.readouterr()
+    document = json.loads(told.out)
+    assert document["verified"]
+    assert document["equation"] == document["config"]["equation"]
+    assert all(field["deviation"] >= 0 for field in document["fields"].values())
+    assert "is intact" in told.err
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert _run(monkeypatch, "info", str(path)) == 0
+    assert document["identity"][:16] in capsys.readouterr().out
+
+
+def test_damage_is_one_line_and_exit_2(
+    path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with open_dataset(path) as data:
+        chunk = data.variable("checksum").id.get_chunk_info(0)
+    content = bytearray(path.read_bytes())
+    content[chunk.byte_offset + chunk.size // 2] ^= 4
+    path.write_bytes(content)
+    assert _run(monkeypatch, "info", str(path), "--verify") == 2
+    assert "is damaged" in capsys.readouterr().err.splitlines()[-1]
+    path.write_bytes(content[:-500])
+    assert _run(monkeypatch, "info", str(path)) == 2
+    assert "is truncated" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_other_files_and_pictures_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "x.txt").write_text("x")
+    for name, line in (("none.h5", "no such file"), ("x.txt", "is not an HDF5 file")):
+        assert _run(monkeypatch, "info", str(tmp_path / name)) == 2
+        assert line in capsys.readouterr().err
+
+
+def test_a_picture_of_an_unknown_kind_is_refused(
+    path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _run(monkeypatch, "info", str(path), "--plot", "x.bmpx") == 2
+    assert "no picture format '.bmpx' (allowed:" in capsys.readouterr().err
