@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 __all__ = ["train"]
 
-MODELS = ("fno",)
+MODELS = ("fno", "oformer")
 
 
 def train(
-    model: Annotated[str, typer.Argument(help="Which network: fno.")],
+    model: Annotated[str, typer.Argument(help="Which network: fno or oformer.")],
     data: Annotated[Path | None, typer.Option(help="Dataset made by `kitipde generate` or `kitipde import`.")] = None,
     config: Annotated[
         str | None,

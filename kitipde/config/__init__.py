@@ -4,6 +4,8 @@ from kitipde.config.residual import ResidualConfig
 from kitipde.config.schema import (
     DataConfig,
     FNOConfig,
+    ModelConfig,
+    OFormerConfig,
     OptimizerConfig,
     RunConfig,
     ScheduleConfig,
@@ -13,6 +15,8 @@ from kitipde.config.schema import (
 __all__ = [
     "DataConfig",
     "FNOConfig",
+    "ModelConfig",
+    "OFormerConfig",
     "OptimizerConfig",
     "ResidualConfig",
     "RunConfig",

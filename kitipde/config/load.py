@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -108,41 +108,46 @@ def _explain(schema: type[BaseModel], error: ValidationError) -> str:
     details = error.errors()
     # A misspelt key is named before what its absence may have caused.
     first = min(details, key=lambda detail: detail["type"] != "extra_forbidden")
-    location = [str(part) for part in first["loc"]]
-    key = ".".join(location)
-    more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
-    if first["type"] == "extra_forbidden":
-        siblings = _section(schema, location[:-1]).model_fields
-        return f"{unknown('config key', key, ['.'.join([*location[:-1], name]) for name in siblings])}{more}"
-    if first["type"] == "model_type":
-        return f"config key '{key}' is a section of settings, not a value (given {first['input']!r}){more}"
+    section, key = _locate(schema, first["loc"])
     # A setting with several types fails once for each: together they say what is allowed.
-    key = _setting(schema, location)
-    about = [detail for detail in details if _setting(schema, [str(part) for part in detail["loc"]]) == key]
+    about = [detail for detail in details if _locate(schema, detail["loc"])[1] == key]
+    more = f" (and {len(details) - len(about)} more)" if len(details) > len(about) else ""
+    if first["type"] == "extra_forbidden":
+        parents = key.rpartition(".")[0]
+        return f"{unknown('config key', key, [f'{parents}.{name}'.strip('.') for name in section.model_fields])}{more}"
+    if first["type"] in ("model_type", "model_attributes_type"):
+        return f"config key '{key}' is a section of settings, not a value (given {first['input']!r}){more}"
+    if first["type"] == "union_tag_invalid":
+        names = first.get("ctx", {})
+        return f"config key '{key}.name': must be one of {names['expected_tags']} (given {names['tag']!r})"
     messages = [detail["msg"].removeprefix("Value error, ") for detail in about]
     message = " or ".join(dict.fromkeys(text[:1].lower() + text[1:] for text in messages))
     value = first["input"]
     given = f" (given {value!r})" if isinstance(value, str | int | float | bool) or value is None else ""
-    more = f" (and {len(details) - len(about)} more)" if len(details) > len(about) else ""
     return f"config key '{key}': {message}{given}{more}"
 
 
-def _setting(schema: type[BaseModel], location: list[str]) -> str:
-    """The dotted key of an error's location, without what pydantic adds for the members of a union."""
-    parents = location[: len(location) - 1]
-    while parents and _section(schema, parents) is _section(schema, parents[:-1]):
-        parents = parents[:-1]
-    return ".".join(location[: len(parents) + 1])
-
-
-def _section(schema: type[BaseModel], path: list[str]) -> type[BaseModel]:
-    """The section of a schema that a path of keys leads to."""
-    for name in path:
-        field = schema.model_fields.get(name)
-        if field is None or not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
+def _locate(schema: type[BaseModel], location: tuple[str | int, ...]) -> tuple[type[BaseModel], str]:
+    """The section an error lies in and its dotted key, without what pydantic adds for the members of a union."""
+    sections, keys = [schema], []
+    for part in map(str, location):
+        if len(sections) > 1:
+            # One of several models, told apart by their names, which pydantic puts in the path.
+            sections = [member for member in sections if member.model_fields["name"].default == part]
+            continue
+        keys.append(part)
+        field = sections[0].model_fields.get(part)
+        members = [] if field is None else _sections_of(field.annotation)
+        if not members:
             break
-        schema = field.annotation
-    return schema
+        sections = members
+    return sections[0], ".".join(keys)
+
+
+def _sections_of(annotation: Any) -> list[type[BaseModel]]:
+    """The sections that a field can hold; none for a plain value."""
+    members = get_args(annotation) or (annotation,)
+    return [member for member in members if isinstance(member, type) and issubclass(member, BaseModel)]
 
 
 def write_config(config: BaseModel) -> str:

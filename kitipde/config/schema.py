@@ -1,9 +1,9 @@
 """Every setting of a run, its range and its default."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import BeforeValidator, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from kitipde.config.residual import ResidualConfig
 from kitipde.config.section import Section
@@ -11,6 +11,8 @@ from kitipde.config.section import Section
 __all__ = [
     "DataConfig",
     "FNOConfig",
+    "ModelConfig",
+    "OFormerConfig",
     "OptimizerConfig",
     "ResidualConfig",
     "RunConfig",
@@ -40,6 +42,35 @@ class FNOConfig(Section):
     projection_width: PositiveInt = 128
     grid_endpoint: bool = False
     initialisation: Literal["original", "library"] = "original"
+
+
+class OFormerConfig(Section):
+    """Operator transformer on a grid: an encoder of linear attention, a decoder that is asked at any points.
+
+    Attributes:
+        attention: which of query, key and value are normalised (Galerkin: k, v; Fourier: q, k).
+        layer_norm: whether the encoder's blocks normalise the stream.
+        width: channels of the encoder.
+        rope_scales: of the rotary positions, one encoder block each.
+        rope_min_frequency: of the rotary positions.
+        latent_width: channels of the decoder.
+        cross_heads: heads of the cross-attention, each latent_width wide.
+        query_scale: deviation of the frequencies that describe the points asked for.
+        marching: `pointwise` maps the latent field to one frame by residual MLPs; `propagator` marches it in time.
+        marching_width: channels of the latent field in the propagator.
+    """
+
+    name: Literal["oformer"] = "oformer"
+    attention: Literal["galerkin", "fourier"] = "galerkin"
+    layer_norm: bool = True
+    width: PositiveInt = 96
+    rope_scales: tuple[PositiveFloat, ...] = Field(default=(32.0, 16.0, 8.0, 8.0, 1.0), min_length=1)
+    rope_min_frequency: PositiveFloat = 1.0 / 64.0
+    latent_width: PositiveInt = 192
+    cross_heads: PositiveInt = 4
+    query_scale: PositiveFloat = 8.0
+    marching: Literal["pointwise", "propagator"] = "propagator"
+    marching_width: PositiveInt = 384
 
 
 class DataConfig(Section):
@@ -119,10 +150,18 @@ class TrainingConfig(Section):
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
 
+def _named(given: Any) -> Any:
+    """Settings of a model without its name are the FNO's."""
+    return {"name": "fno", **given} if isinstance(given, dict) else given
+
+
+ModelConfig = Annotated[FNOConfig | OFormerConfig, Field(discriminator="name"), BeforeValidator(_named)]
+
+
 class RunConfig(Section):
     """Everything a training run depends on; saved with the run."""
 
-    model: FNOConfig = FNOConfig()
+    model: ModelConfig = FNOConfig()
     residual: ResidualConfig = ResidualConfig()
     data: DataConfig = DataConfig()
     optimizer: OptimizerConfig = OptimizerConfig()

@@ -4,11 +4,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from kitipde.config import RunConfig
+from kitipde.config import FNOConfig, ModelConfig, OFormerConfig, RunConfig
 from kitipde.models.fno import FNO
+from kitipde.models.oformer import OFormer
 from kitipde.models.rollout import rollout
 
-__all__ = ["FNO", "Normalised", "build_model", "parameter_count", "rollout"]
+__all__ = ["FNO", "Normalised", "OFormer", "build_model", "parameter_count", "residual_channels", "rollout"]
 
 
 class Normalised(nn.Module):
@@ -37,14 +38,33 @@ class Normalised(nn.Module):
             getattr(self, f"{name}_mean").copy_(field.mean())
             getattr(self, f"{name}_std").copy_(field.std().clamp_min(torch.finfo(field.dtype).tiny))
 
-    def forward(self, a: Float[Tensor, "batch frames *grid"]) -> Float[Tensor, "batch channels *grid"]:
-        """Physical units in and out."""
-        return self.network((a - self.input_mean) / self.input_std) * self.output_std + self.output_mean
+    @property
+    def marches(self) -> bool:
+        """Whether the network predicts many frames at once."""
+        return bool(getattr(self.network, "marches", False))
+
+    def forward(self, a: Float[Tensor, "batch frames *grid"], *steps: int) -> Float[Tensor, "batch channels *grid"]:
+        """Physical units in and out; the number of frames to predict is for a network that marches."""
+        return self.network((a - self.input_mean) / self.input_std, *steps) * self.output_std + self.output_mean
 
 
 def build_model(config: RunConfig, dimension: int) -> Normalised:
     """The model that a run's settings describe, freshly initialised from torch's default generator."""
-    return Normalised(FNO(config.model, config.residual, dimension, config.data.input_frames, out_channels=1))
+    frames = config.data.input_frames
+    match config.model:
+        case FNOConfig():
+            return Normalised(FNO(config.model, config.residual, dimension, frames, out_channels=1))
+        case OFormerConfig():
+            return Normalised(OFormer(config.model, config.residual, dimension, frames))
+
+
+def residual_channels(config: ModelConfig) -> tuple[int, ...]:
+    """Channels of the feature maps that a model's residuals join."""
+    match config:
+        case FNOConfig():
+            return (config.width,)
+        case OFormerConfig():
+            return config.width, config.latent_width
 
 
 def parameter_count(model: nn.Module) -> int:

@@ -13,6 +13,7 @@ from kitipde.config.load import write_config
 from kitipde.data.windows import load_windows, split_samples
 from kitipde.errors import InputError
 from kitipde.files import write_atomically
+from kitipde.models import residual_channels
 from kitipde.runs import Replica, Run, RunFacts, open_run
 from kitipde.training.interrupt import interruptible
 from kitipde.training.loop import Trainer, TrainingData
@@ -35,7 +36,8 @@ def start_run(config: RunConfig, out: Path, overwrite: bool = False) -> Run:
         )
     with open_dataset(dataset_path(config)) as dataset:
         data = load_data(config, dataset)
-        check_particles(config.residual, config.model.width, data.train.grid)
+        for channels in residual_channels(config.model):
+            check_particles(config.residual, channels, data.train.grid)
         facts = RunFacts(
             dataset_path=str(dataset.path.resolve()),
             dataset_identity=dataset.identity,

@@ -59,7 +59,9 @@ def test_a_file_that_is_no_mapping_is_refused(tmp_path, content: str) -> None:
 
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
-trees = st.recursive(scalars, lambda children: st.dictionaries(st.text(max_size=10), children, max_size=3), max_leaves=6)
+trees = st.recursive(
+    scalars, lambda children: st.dictionaries(st.text(max_size=10), children, max_size=3), max_leaves=6
+)
 sections = st.dictionaries(st.sampled_from([*RunConfig.model_fields, "other"]), trees, max_size=4)
 
 

@@ -12,7 +12,7 @@ DOUBLE = torch.float64
 
 
 def dense_spectral_map(layer: SpectralConv, v: np.ndarray) -> np.ndarray:
-    """The definition in full complex arithmetic: full FFT, one matrix a wavenumber, hermitian completion, full inverse."""
+    """The definition in complex arithmetic: full FFT, one matrix a wavenumber, hermitian completion, inverse."""
     weight = torch.view_as_complex(layer.weight.detach().double()).numpy()
     modes, grid = layer.modes, v.shape[2:]
     spectrum = np.fft.fftn(v, axes=range(2, v.ndim), norm="forward")
@@ -77,7 +77,9 @@ def test_equals_neuraloperator_with_its_weights(grid: tuple[int, ...], modes: tu
     theirs = Library(3, 5, modes, bias=False)
     ours = SpectralConv(3, 5, modes=modes[-1] // 2 + 1, dimension=len(grid))
     with torch.no_grad():
-        ours.weight.copy_(torch.view_as_real(theirs.weight.tensor if hasattr(theirs.weight, "tensor") else theirs.weight))
+        ours.weight.copy_(
+            torch.view_as_real(theirs.weight.tensor if hasattr(theirs.weight, "tensor") else theirs.weight)
+        )
     v = torch.randn(2, 3, *grid)
     torch.testing.assert_close(ours(v), theirs(v), atol=2e-6, rtol=1e-5)
 

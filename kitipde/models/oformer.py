@@ -1,0 +1,144 @@
+"""OFormer on periodic grids: an encoder of the given frames, a decoder that can be asked at any points.
+
+Encoder: the frames and the coordinates of each point are lifted to `width` channels and pass blocks of linear
+self-attention. Decoder: the points asked for are described by random Fourier features of their coordinates; they look
+at the encoded points through cross-attention, which gives a latent field z. What comes of z depends on the task:
+
+    pointwise   u = head(z + three residual MLPs)                                      one frame
+    propagator  z_{t+1} = z_t + MLP([LN z_t, position]),  u_t = head(LN z_t)           as many frames as asked
+
+so that time is marched in the latent space, not by feeding predictions back. With KITI the two residual sums of each
+encoder block and of the cross-attention block collide.
+
+References:
+    Li, Meidani and Barati Farimani, Transformer for Partial Differential Equations' Operator Learning, 2023.
+"""
+
+from itertools import pairwise
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from kitipde.collisions.residual import make_residuals
+from kitipde.config import OFormerConfig, ResidualConfig
+from kitipde.models.attention import CrossAttention, CrossBlock, EncoderBlock, GaussianFeatures, SelfAttention
+from kitipde.models.fno import grid_coordinates
+
+__all__ = ["OFormer", "pointwise_network"]
+
+
+class OFormer(nn.Module):
+    """Operator transformer for fields on grids of any size, 1-D or 2-D.
+
+    Args:
+        config: attention, widths, scales, decoder.
+        residual: how each block joins its stream and what a sub-layer adds.
+        dimension: number of spatial axes.
+        in_channels: frames of the input.
+    """
+
+    def __init__(self, config: OFormerConfig, residual: ResidualConfig, dimension: int, in_channels: int) -> None:
+        super().__init__()
+        width, latent, scales = config.width, config.latent_width, config.rope_scales
+        self.marches = config.marching == "propagator"
+        residuals = iter(make_residuals(residual, 2 * len(scales) + 2))
+        # Without normalisation in the blocks the coordinates are kept beside the lifted values.
+        self.keeps_coordinates = not config.layer_norm
+        lifted = width - dimension if self.keeps_coordinates else width
+        self.lifting = nn.Linear(in_channels + dimension, lifted, bias=False)
+        self.encoder = nn.ModuleList(
+            EncoderBlock(
+                SelfAttention(width, 1, width, config.attention, scale, config.rope_min_frequency),
+                width,
+                config.layer_norm,
+                (next(residuals), next(residuals)),
+            )
+            for scale in scales
+        )
+        self.encoded = nn.Linear(width, latent, bias=False)
+        self.queries = nn.Sequential(
+            GaussianFeatures(dimension, latent, config.query_scale),
+            nn.GELU(),
+            nn.Linear(2 * latent, latent, bias=False),
+        )
+        attention = CrossAttention(
+            latent, config.cross_heads, latent, config.attention, max(scales), config.rope_min_frequency
+        )
+        self.cross = CrossBlock(attention, latent, (next(residuals), next(residuals)))
+        self.decoder = (
+            LatentMarching(latent, config.marching_width, dimension)
+            if config.marching == "propagator"
+            else PointwiseDecoder(latent)
+        )
+
+    def forward(
+        self, a: Float[Tensor, "batch in_channels *grid"], steps: int = 1
+    ) -> Float[Tensor, "batch steps *grid"]:
+        """The next `steps` frames on the grid of the input."""
+        grid = a.shape[2:]
+        positions = grid_coordinates(a, endpoint=False)[0].flatten(1).T
+        latent = self._latent(a.flatten(2).transpose(1, 2), positions)
+        return self.decoder(latent, positions, steps).unflatten(-1, grid)
+
+    def _latent(
+        self, a: Float[Tensor, "batch points in_channels"], positions: Float[Tensor, "points dimension"]
+    ) -> Float[Tensor, "batch points latent"]:
+        coordinates = positions.expand(len(a), -1, -1)
+        x = self.lifting(torch.cat([a, coordinates], dim=-1))
+        if self.keeps_coordinates:
+            x = torch.cat([x, coordinates], dim=-1)
+        for block in self.encoder:
+            x = block(x, positions)
+        queries = self.queries(positions).expand(len(a), -1, -1)
+        return self.cross(queries, self.encoded(x), positions, positions)
+
+
+class PointwiseDecoder(nn.Module):
+    """One frame from the latent field: three residual MLPs and a head, at each point alone."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.mlps = nn.ModuleList(pointwise_network(width, width, width) for _ in range(3))
+        self.head = pointwise_network(width, width // 2, 1)
+
+    def forward(
+        self, z: Float[Tensor, "batch points latent"], _positions: Float[Tensor, "points dimension"], steps: int
+    ) -> Float[Tensor, "batch 1 points"]:
+        """The field at the final time; there is only one."""
+        if steps != 1:
+            raise ValueError(f"this decoder predicts one frame, not {steps}: set model.marching to propagator")
+        for mlp in self.mlps:
+            z = z + mlp(z)
+        return self.head(z).transpose(1, 2)
+
+
+class LatentMarching(nn.Module):
+    """Frames from the latent field: the same propagator moves it from one to the next."""
+
+    def __init__(self, latent: int, width: int, dimension: int) -> None:
+        super().__init__()
+        self.expand = nn.Linear(latent, width, bias=False)
+        self.norm = nn.LayerNorm(width)
+        self.propagator = pointwise_network(width + dimension, width, width, width, width, bias=False)
+        self.decoded_norm = nn.LayerNorm(width)
+        self.head = pointwise_network(width, width // 2, width // 4, 1)
+
+    def forward(
+        self, z: Float[Tensor, "batch points latent"], positions: Float[Tensor, "points dimension"], steps: int
+    ) -> Float[Tensor, "batch steps points"]:
+        """The field after each step."""
+        z, frames = self.expand(z), []
+        coordinates = positions.expand(len(z), -1, -1)
+        for _ in range(steps):
+            z = z + self.propagator(torch.cat([self.norm(z), coordinates], dim=-1))
+            frames.append(self.head(self.decoded_norm(z)))
+        return torch.cat(frames, dim=-1).transpose(1, 2)
+
+
+def pointwise_network(*widths: int, bias: bool = True) -> nn.Sequential:
+    """Linear maps at each point with GELU between them."""
+    layers: list[nn.Module] = []
+    for before, after in pairwise(widths):
+        layers += [nn.Linear(before, after, bias=bias), nn.GELU()]
+    return nn.Sequential(*layers[:-1])

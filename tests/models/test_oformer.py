@@ -1,0 +1,156 @@
+"""OFormer: attention against its formula, symmetries, sizes, and what KITI may not change."""
+
+import numpy as np
+import pytest
+import torch
+
+from kitipde.config import OFormerConfig, ResidualConfig
+from kitipde.models import OFormer, rollout
+from kitipde.models.airfoil import AirfoilOFormer
+from kitipde.models.attention import CrossAttention, SelfAttention, linear_attention, rotate
+
+DOUBLE = torch.float64
+
+
+def rotation(coordinate: float, size: int, scale: float, min_frequency: float) -> np.ndarray:
+    """The rotary matrix of one coordinate, written out."""
+    matrix = np.zeros((size, size))
+    for j in range(size // 2):
+        angle = coordinate * (scale / min_frequency) * 10000.0 ** (-2 * j / size)
+        matrix[j, j] = matrix[j + size // 2, j + size // 2] = np.cos(angle)
+        matrix[j + size // 2, j], matrix[j, j + size // 2] = np.sin(angle), -np.sin(angle)
+    return matrix
+
+
+def standardised(vector: np.ndarray) -> np.ndarray:
+    return (vector - vector.mean()) / np.sqrt(vector.var() + 1e-5)
+
+
+@pytest.mark.parametrize("kind", ["galerkin", "fourier"])
+@pytest.mark.parametrize("dimension", [1, 2])
+def test_attention_equals_the_double_sum_over_points(kind: str, dimension: int) -> None:
+    torch.manual_seed(0)
+    points, heads, size, width = 7, 2, 8, 6
+    layer = SelfAttention(width, heads, size, kind, scale=4.0, min_frequency=0.25).double()
+    x, positions = torch.randn(1, points, width, dtype=DOUBLE), torch.rand(points, dimension, dtype=DOUBLE)
+    weight = layer.qkv.weight.detach().numpy()
+    expected = np.zeros((points, heads * size))
+    for head in range(heads):
+        q, k, v = (
+            x[0].numpy() @ weight[part * heads * size + head * size : part * heads * size + (head + 1) * size].T
+            for part in range(3)
+        )
+        for n in range(points):
+            for m in range(points):
+                left, key, value = q[n], standardised(k[m]), v[m]
+                left, value = (left, standardised(value)) if kind == "galerkin" else (standardised(left), value)
+                turned = []
+                for vector, point in ((left, n), (key, m)):
+                    axes = vector.reshape(dimension, -1)
+                    coordinates = positions[point].numpy()
+                    turned.append(
+                        np.concatenate(
+                            [
+                                rotation(c, size // dimension, 4.0, 0.25) @ a
+                                for c, a in zip(coordinates, axes, strict=True)
+                            ]
+                        )
+                    )
+                expected[n, head * size : (head + 1) * size] += turned[0] @ turned[1] * value / points
+    expected = torch.from_numpy(expected) @ layer.output.weight.T + layer.output.bias
+    torch.testing.assert_close(layer(x, positions)[0], expected, atol=1e-12, rtol=1e-10)
+
+
+@pytest.mark.parametrize("dimension", [1, 2])
+def test_rotary_products_depend_on_coordinate_differences_only(dimension: int) -> None:
+    q, k = torch.randn(2, 1, 5, 16, dtype=DOUBLE)
+    positions, shift = torch.rand(5, dimension, dtype=DOUBLE), torch.rand(dimension, dtype=DOUBLE)
+
+    def products(at: torch.Tensor) -> torch.Tensor:
+        return rotate(q, at, 8.0, 1 / 64) @ rotate(k, at, 8.0, 1 / 64).transpose(-1, -2)
+
+    torch.testing.assert_close(products(positions + shift), products(positions), atol=1e-10, rtol=0)
+
+
+def test_attention_is_a_mean_over_the_sources() -> None:
+    q, k, v = torch.randn(3, 1, 1, 6, 4, dtype=DOUBLE)
+    twice = linear_attention(q, torch.cat([k, k], -2), torch.cat([v, v], -2))
+    torch.testing.assert_close(twice, linear_attention(q, k, v))
+
+
+def test_heads_start_near_the_identity() -> None:
+    layer = CrossAttention(12, 3, 12, "galerkin", 1.0, 1.0)
+    for block in layer.query.weight.detach().chunk(3):
+        orthogonal = (block - torch.eye(12) / 12) * 12
+        torch.testing.assert_close(orthogonal @ orthogonal.T, torch.eye(12), atol=1e-5, rtol=0)
+
+
+def test_the_airfoil_model_has_its_published_number_of_parameters() -> None:
+    model = AirfoilOFormer(ResidualConfig())
+    assert sum(parameter.numel() for parameter in model.parameters()) == 1_370_116
+
+
+def airfoil_problem(nodes: int = 12) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    return torch.randn(2, 4, nodes, 6), 40 * torch.rand(nodes, 2), torch.randint(0, 3, (nodes,))
+
+
+def test_permuting_the_nodes_permutes_the_prediction() -> None:
+    model = AirfoilOFormer(ResidualConfig()).double().eval()
+    frames, positions, kind = airfoil_problem()
+    frames, positions = frames.double(), positions.double()
+    order = torch.randperm(12)
+    expected = model(frames, positions, kind, 3)[:, :, order]
+    torch.testing.assert_close(
+        model(frames[:, :, order], positions[order], kind[order], 3), expected, atol=1e-9, rtol=0
+    )
+
+
+GRID_CONFIGS = {
+    "burgers": OFormerConfig(
+        attention="fourier",
+        layer_norm=False,
+        width=16,
+        rope_scales=(8, 1),
+        latent_width=16,
+        cross_heads=2,
+        marching="pointwise",
+    ),
+    "march": OFormerConfig(width=16, rope_scales=(8, 1), latent_width=24, cross_heads=2, marching_width=32),
+}
+TOKENS = ResidualConfig(kind="kiti", layout="token", collision_heads=4, coll_coef=0.9)
+
+
+@pytest.mark.parametrize(("name", "grid"), [("burgers", (16,)), ("march", (16,)), ("march", (8, 6))])
+def test_kiti_in_evaluation_has_the_bits_of_vanilla(name: str, grid: tuple[int, ...]) -> None:
+    vanilla = OFormer(GRID_CONFIGS[name], ResidualConfig(), len(grid), 2).eval()
+    kiti = OFormer(GRID_CONFIGS[name], TOKENS, len(grid), 2).eval()
+    kiti.load_state_dict(vanilla.state_dict())
+    a = torch.randn(2, 2, *grid)
+    assert torch.equal(kiti(a), vanilla(a))
+    kiti.train()
+    assert not torch.equal(kiti(a), vanilla(a))
+
+
+@pytest.mark.parametrize("residual", [ResidualConfig(), TOKENS])
+@pytest.mark.parametrize(("name", "grid"), [("burgers", (16,)), ("march", (8, 6))])
+def test_every_parameter_gets_a_gradient(name: str, grid: tuple[int, ...], residual: ResidualConfig) -> None:
+    model = OFormer(GRID_CONFIGS[name], residual, len(grid), 2)
+    model(torch.randn(2, 2, *grid)).square().sum().backward()
+    for label, parameter in model.named_parameters():
+        assert parameter.grad is not None, label
+        assert parameter.grad.abs().max() > 0, label
+
+
+def test_every_parameter_of_the_airfoil_model_gets_a_gradient() -> None:
+    model = AirfoilOFormer(ResidualConfig())
+    frames, positions, _ = airfoil_problem()
+    model(frames, positions, torch.arange(12) % 3, 2).square().sum().backward()
+    for label, parameter in model.named_parameters():
+        assert parameter.grad is not None, label
+        assert parameter.grad.abs().max() > 0, label
+
+
+def test_a_marching_model_gives_the_first_frames_of_a_longer_march() -> None:
+    model = OFormer(GRID_CONFIGS["march"], ResidualConfig(), 2, 3).eval()
+    a = torch.randn(2, 3, 8, 8)
+    torch.testing.assert_close(rollout(model, a, 5)[:, :2], rollout(model, a, 2))
