@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from kitipde.collisions.operator import LAWS, Pairs, collide, collide_adjoint
-from kitipde.collisions.selection import pairs_at_rate, pairs_by_coefficient
+from kitipde.collisions.selection import even_roundings, pairs_at_rate, pairs_by_coefficient
 
 __all__ = ["Rule", "collided", "in_front"]
 
@@ -188,14 +188,12 @@ def _pairs_by_coefficients(x: Tensor, v: Tensor, strength: Tensor, key: Tensor) 
 
 
 def _pairs_at_rates(x: Tensor, v: Tensor, strength: Tensor, key: Tensor) -> Pairs:
-    """A sample has rate·N/2 pairs; the fraction is made up by rounding up or down at random."""
+    """A sample has rate·N/2 pairs, rounded up or down so that the batch as a whole has the wished number."""
     samples, particles, _ = x.shape
     # Another stream than that of the directions, which the backward pass draws again without this one.
     generators = _generators(key ^ ROUNDING)
     share = samples // len(generators)
     wished = strength.reshape(-1).to(torch.float64).cpu() * particles / 2
-    rounding = torch.stack(
-        [torch.rand(share, generator=each, dtype=torch.float64, device=x.device) for each in generators]
-    )
+    rounding = torch.stack([even_roundings(share, x.device, each) for each in generators])
     number = torch.floor(wished.to(x.device)[:, None] + rounding).long()
     return pairs_at_rate(x, v, number.flatten())

@@ -25,6 +25,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from kitipde.collisions.operator import LAWS, Law
+from kitipde.collisions.selection import even_roundings
 
 __all__ = ["acceptance", "collided_by_matrices", "laplacian_noise", "statistics", "thresholds"]
 
@@ -200,7 +201,7 @@ def _thresholds(
     samples, particles, _ = score.shape
     largest = min(most, particles * (particles - 1) // 2)
     highest = score.flatten(1).topk(largest + 1, dim=1).values
-    wished = strength.to(score.dtype) * particles / 2 + torch.rand(samples, device=score.device, dtype=score.dtype)
+    wished = strength * particles / 2 + even_roundings(samples, score.device)
     number = wished.long().clamp_max(largest)[:, None]
     between = (highest.gather(1, (number - 1).clamp_min(0)) + highest.gather(1, number)) / 2
     return torch.where(number > 0, between, torch.inf)[:, 0]

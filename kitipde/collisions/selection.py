@@ -17,7 +17,7 @@ from torch import Tensor
 
 from kitipde.collisions.operator import Pairs, collision_rate, relative_distance, relative_speed
 
-__all__ = ["pairs_at_rate", "pairs_by_coefficient"]
+__all__ = ["even_roundings", "pairs_at_rate", "pairs_by_coefficient"]
 
 # Rows of a tile, elements of a tile of distances, and elements of gathered differences: what caches hold.
 ROWS = 64
@@ -69,6 +69,17 @@ def pairs_by_coefficient(x: Float[Tensor, "samples N d"], v: Float[Tensor, "samp
     return _ordered(pairs, rate > threshold)
 
 
+def even_roundings(
+    samples: int, device: torch.device, generator: torch.Generator | None = None
+) -> Float[Tensor, "samples"]:
+    """Numbers r in [0, 1): ⌊a + r⌋ is a on average, and over the batch as nearly as whole numbers can be.
+
+    Each is uniform, and together they are evenly spread, from a random start.
+    """
+    start = torch.rand(1, generator=generator, dtype=torch.float64, device=device)
+    return (start + torch.arange(samples, dtype=torch.float64, device=device) / max(1, samples)) % 1
+
+
 def pairs_at_rate(
     x: Float[Tensor, "samples N d"], v: Float[Tensor, "samples N d"], number: Int[Tensor, "samples"]
 ) -> Pairs:
@@ -109,14 +120,16 @@ def _promising(position: Centred, velocity: Centred, tile: Tile, record: Float[T
         position: positions.
         velocity: velocities.
         tile: where to look.
-        record: the best scores found so far in each sample, falling; improved in place.
+        record: the best scores found so far in each sample, falling; improved in place. NaN: distances do not decide.
     """
     least = _least_squared_distances(position, tile)
     nearest = least.amin(dim=2)
     best = record[tile.samples]
     most, rows = best.shape[1], nearest.shape[1]
-    if 4 * most > rows:
-        return _best(least, velocity, tile, 2 * most + 8)
+    # Rounding can swap neighbours in the order of scores: take some more, exact scores decide.
+    enough = most + most // 4 + 4
+    if 4 * most > rows or best[:, -1].isnan().any():
+        return _best(least, velocity, tile, enough)
     # The nearest neighbours of the rows that have the nearest ones: probably good pairs, and quickly found.
     row = nearest.topk(most, dim=1, largest=False).indices
     b = torch.arange(len(row), device=row.device)[:, None].expand_as(row)
@@ -131,15 +144,14 @@ def _promising(position: Centred, velocity: Centred, tile: Tile, record: Float[T
     reach = (fastest - best[:, -1]).clamp_min(0).square()
     hot = nearest <= reach[:, None]
     if int(hot.sum()) > hot.numel() // 4:
-        return _best(least, velocity, tile, 2 * most + 8)
+        # Near particles are slow relative to one another: do not try again with these samples.
+        best.fill_(math.nan)
+        return _best(least, velocity, tile, enough)
     return _marked(least, hot, reach, tile)
 
 
 def _best(least: Float[Tensor, "part rows columns"], velocity: Centred, tile: Tile, width: int) -> Pairs:
-    """In each sample of a tile the `width` pairs with the largest ½ ln V_r² − X_r, up to rounding.
-
-    Rounding can swap neighbours in the order: `width` is more than is needed, and exact scores decide.
-    """
+    """In each sample of a tile the `width` pairs with the largest ½ ln V_r² − X_r, up to rounding."""
     score = _squared_distances(velocity, tile, 1.0).clamp_min_(0).log_()
     score.sub_(least.clamp_min(0).sqrt_(), alpha=2)
     flat = score.flatten(1).topk(min(width, score[0].numel()), dim=1).indices
