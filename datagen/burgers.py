@@ -218,7 +218,8 @@ class Burgers:
                 "title": "Burgers' equation: u_t + u u_x = nu u_xx, periodic",
                 "nu": self.viscosity,
                 "domain_length": self.length,
-                "initial_condition": "Gaussian field, E|u_k|^2 = 625 (4 pi^2 k^2 + 25)^-2, k counted on the domain, k < resolution/2",
+                "initial_condition": "Gaussian field, E|u_k|^2 = 625 (4 pi^2 k^2 + 25)^-2, "
+                "k counted on the domain, below resolution/2",
                 "scheme": f"Cole-Hopf by FFT; ETDRK4 where range(int u0)/2nu > {COLE_HOPF_LIMIT:g}",
                 "solve_resolution": self.solve_resolution,
                 "downsampling": f"every {self.solve_resolution // self.resolution}. point",

@@ -7,14 +7,12 @@ from jaxtyping import Float32
 
 from datagen.burgers import Burgers
 from datagen.errors import InputError
-from datagen.heat import Heat
-from datagen.navier_stokes import NavierStokes
+from datagen.recipes import RECIPES, recipe_from
 from datagen.store.reader import Dataset
 
 __all__ = ["initial_field", "main_field"]
 
 _MAIN = {"burgers": "u", "navier-stokes": "vorticity", "heat": "temperature"}
-_RECIPES = {recipe.equation: recipe for recipe in (Burgers, NavierStokes, Heat)}
 
 
 def main_field(data: Dataset) -> str:
@@ -34,10 +32,10 @@ def initial_field(data: Dataset) -> Float32[np.ndarray, "samples *grid"] | None:
         if name in data.fields:
             return data.read(name)
     settings = dict(data.config)
-    names = {field.name for field in dataclasses.fields(_RECIPES[data.equation])}
-    if not names <= set(settings):
+    if not {field.name for field in dataclasses.fields(RECIPES[data.equation])} <= set(settings):
         return None
-    recipe = _RECIPES[data.equation](**{name: settings[name] for name in names})
+    settings.pop("device", None)
+    recipe = recipe_from(settings)
     if isinstance(recipe, Burgers):
         return None
     stride = recipe.solve_resolution // recipe.resolution

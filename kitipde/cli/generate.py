@@ -2,11 +2,11 @@
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from datagen.errors import InputError
+from datagen.errors import InputError, unknown
 from kitipde.cli.console import progress, remark
 
 if TYPE_CHECKING:
@@ -52,8 +52,11 @@ def burgers(
 ) -> None:
     """Burgers' equation: pairs u0 -> u(T), exact."""
     from datagen.burgers import Burgers
+    from datagen.recipes import parse_number
 
-    recipe = Burgers(samples, resolution, seed, nu, parse_length(length), final_time, frames, solve_resolution)
+    recipe = Burgers(
+        samples, resolution, seed, nu, parse_number("length", length), final_time, frames, solve_resolution
+    )
     if math.isclose(recipe.length, 2 * math.pi):
         remark("domain length 2 pi, on which the published data were made (the paper's text says 1: --length 1)")
     _make(recipe, out, device, shard, workers, overwrite, dry_run)
@@ -82,8 +85,9 @@ def navier_stokes(
 ) -> None:
     """Navier-Stokes in two dimensions: vorticity from random initial fields."""
     from datagen.navier_stokes import NavierStokes
+    from datagen.recipes import parse_number
 
-    side = parse_length(length)
+    side = parse_number("length", length)
     recipe = NavierStokes(
         samples, resolution, seed, nu, frames, interval, forcing, field, side, solve_resolution, dt, tolerance
     )
@@ -111,23 +115,49 @@ def heat(
 ) -> None:
     """The heat equation in two dimensions with a source, in closed form."""
     from datagen.heat import Heat
+    from datagen.recipes import parse_number
 
-    side = parse_length(length)
+    side = parse_number("length", length)
     recipe = Heat(samples, resolution, seed, alpha, frames, interval, source, field, side, solve_resolution)
     _make(recipe, out, device, shard, workers, overwrite, dry_run)
 
 
-def parse_length(text: str) -> float:
-    """A length given as a number or as a multiple of pi."""
-    cleaned = text.strip().lower().replace("*", "").replace(" ", "")
-    factor = math.pi if cleaned.endswith("pi") else 1.0
-    number = cleaned.removesuffix("pi")
-    try:
-        return factor * float(number or ("1" if factor != 1 else ""))
-    except ValueError:
-        raise InputError(
-            f"length '{text}' is not a number (allowed: a positive number, or one of pi such as 2pi)"
-        ) from None
+@app.command()
+def recipe(
+    file: Annotated[str, typer.Argument(help="A YAML file, or the name of a shipped one such as paper-navier-stokes.")],
+    out: Out,
+    samples: Annotated[int, typer.Option(help="How many samples; 0: as the recipe says.")] = 0,
+    device: Device = "auto",
+    shard: Shard = "",
+    workers: Workers = 0,
+    overwrite: Overwrite = False,
+    dry_run: DryRun = False,
+) -> None:
+    """The data set that a file describes; the paper's are shipped."""
+    from datagen.recipes import recipe_from
+
+    settings = _settings(file)
+    if samples:
+        settings = {**settings, "samples": samples}
+    _make(recipe_from(settings), out, device, shard, workers, overwrite, dry_run)
+
+
+def _settings(file: str) -> dict[str, Any]:
+    from kitipde.config.load import read_config
+
+    folder = _shipped_recipes()
+    shipped = {path.stem: path for path in folder.glob("*.yaml")}
+    if file in shipped:
+        return read_config(str(shipped[file]))
+    if file.endswith((".yaml", ".yml")):
+        return read_config(file)
+    raise unknown("recipe (give a .yaml file or a shipped name)", file, shipped)
+
+
+def _shipped_recipes() -> Path:
+    # A wheel carries them inside the package; in a checkout they lie beside it.
+    package = Path(__file__).parent.parent
+    return next(place for place in (package / "configs", package.parent / "configs") if place.is_dir()) / "data"
 
 
 def _make(recipe: "Recipe", out: Path, device: str, shard: str, workers: int, overwrite: bool, dry_run: bool) -> None:

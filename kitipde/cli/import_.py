@@ -30,11 +30,11 @@ def mat(
 ) -> None:
     """The FNO authors' .mat files, MATLAB version 5 to 7.3."""
     from datagen.mat import MatDescription, import_mat
-    from kitipde.cli.generate import parse_length
+    from datagen.recipes import parse_number
 
     if out.exists() and not overwrite:
         raise InputError(f"{out} exists; --overwrite replaces it")
-    description = MatDescription(equation, nu, parse_length(length), final_time)
+    description = MatDescription(equation, nu, parse_number("length", length), final_time)
     with progress("import", "samples") as show:
         import_mat(file, out, description, lambda done, total: show(done, total, ""))
     remark(f"made {out}: {out.stat().st_size / 1e6:.1f} MB")

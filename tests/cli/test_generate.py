@@ -11,7 +11,9 @@ import torch
 import xarray
 
 from datagen.burgers import cole_hopf
+from datagen.recipes import recipe_from
 from kitipde.cli import main
+from kitipde.cli.generate import _settings
 
 
 def _run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
@@ -87,6 +89,8 @@ def test_a_dry_run_estimates_time_and_size_and_writes_nothing(
         (("navier-stokes", "--dt", "-1"), "dt -1 is not a positive number"),
         (("navier-stokes", "--overwrite", "--shard", "0/2"), "--overwrite is for one process alone"),
         (("heat", "--alpha", "0"), "alpha 0 is not a positive number"),
+        (("recipe", "paper-burger"), "did you mean 'paper-burgers'"),
+        (("recipe", "none.yaml"), "none.yaml"),
         (("burgers", "--sample", "3"), "No such option: --sample"),
     ],
 )
@@ -132,3 +136,42 @@ def test_interruption_exits_130_and_the_command_continues() -> None:
     assert "Traceback" not in rest
     assert not Path("ns.h5").exists()
     assert Path("ns.h5.parts/recipe.json").exists()
+
+
+@pytest.mark.parametrize("name", ["paper-burgers", "paper-navier-stokes", "paper-heat", "large-navier-stokes"])
+def test_every_shipped_recipe_gives_the_paper_s_sizes(name: str) -> None:
+    recipe = recipe_from(_settings(name))
+    sizes = {
+        "paper-burgers": (1100, 1024),
+        "paper-navier-stokes": (40, 256),
+        "paper-heat": (40, 256),
+        "large-navier-stokes": (5000, 64),
+    }
+    assert (recipe.samples, recipe.resolution) == sizes[name]
+    assert recipe.layout().equation in name
+
+
+def test_a_recipe_is_the_same_as_its_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "equation: navier-stokes\nsamples: 2\nresolution: 16\nviscosity: 1e-3\nframes: 2\nlength: 2pi\n"
+    Path("r.yaml").write_text(text)
+    options = ("--samples", "2", "--resolution", "16", "--nu", "1e-3", "--frames", "2", "--length", "2pi")
+    assert _run(monkeypatch, "generate", "recipe", "r.yaml", "--out", "one.h5") == 0
+    assert _run(monkeypatch, "generate", "navier-stokes", *options, "--out", "other.h5") == 0
+    assert Path("one.h5").read_bytes() == Path("other.h5").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("equation: heet\n", "unknown equation 'heet'; did you mean 'heat'?"),
+        ("equation: heat\nsource: much\n", "source 'much' is not a number"),
+        ("equation: heat\nsamples: 2.5\n", "samples '2.5' is not of the kind int"),
+        ("equation: heat\nresolutoin: 16\n", "unknown key of heat 'resolutoin'; did you mean 'resolution'?"),
+    ],
+)
+def test_wrong_recipes_are_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], text: str, line: str
+) -> None:
+    Path("r.yaml").write_text(text)
+    assert _run(monkeypatch, "generate", "recipe", "r.yaml", "--out", "d.h5") == 2
+    assert line in capsys.readouterr().err
