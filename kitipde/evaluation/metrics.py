@@ -60,7 +60,7 @@ class FrameErrors:
         band_high: RMSE of the shells from 13 on.
         mean_drift: ⟨p⟩ − ⟨t⟩.
         power_drift: ⟨p²⟩ / ⟨t²⟩ − 1; NaN where the truth is zero.
-        correlation: Pearson's; NaN where the truth or the prediction is constant.
+        correlation: Pearson's; NaN where the truth or the prediction is constant, 0 where the latter is not finite.
     """
 
     mse: Float[Tensor, "samples frames"]
@@ -341,7 +341,9 @@ def _correlation(prediction: Tensor, target: Tensor) -> Float[Tensor, "samples f
     # Rounding leaves a constant field a deviation of about 1e-16 of its size.
     floor = 1e-24 * prediction.square().mean(-1) * target.square().mean(-1)
     variances = p.square().mean(-1) * t.square().mean(-1)
-    return torch.where(variances > floor, (p * t).mean(-1) / variances.sqrt(), torch.nan)
+    correlation = torch.where(variances > floor, (p * t).mean(-1) / variances.sqrt(), torch.nan)
+    # A prediction that has blown up is related to nothing.
+    return torch.where(prediction.isfinite().all(-1), correlation, 0.0)
 
 
 def _ratio(numerator: Tensor, denominator: Tensor) -> Tensor:

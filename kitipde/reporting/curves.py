@@ -29,7 +29,7 @@ def resolution_figure(evaluations: Sequence[Evaluation]) -> Figure:
     ticks = sorted({resolution for evaluation in evaluations for resolution in evaluation.resolutions})
     for position, evaluation in enumerate(evaluations):
         mean, deviation = _over_seeds(
-            np.stack([np.nanmean(evaluation.errors("relative_l2", n), axis=1) for n in evaluation.resolutions], axis=1)
+            np.stack([_mean(evaluation.errors("relative_l2", n)) for n in evaluation.resolutions], axis=1)
         )
         # Side by side, so that bars of equal errors do not hide each other.
         shift = 1.0 + 0.03 * (position - (len(evaluations) - 1) / 2)
@@ -60,14 +60,14 @@ def resolution_matrix_figure(evaluations: Sequence[Evaluation]) -> Figure:
     values = np.full((len(ordered), len(columns)), np.nan)
     for row, evaluation in enumerate(ordered):
         for resolution in evaluation.resolutions:
-            values[row, columns.index(resolution)] = np.nanmean(evaluation.errors("relative_l2", resolution))
+            values[row, columns.index(resolution)] = _mean(evaluation.errors("relative_l2", resolution)).mean()
     figure = new_figure(2.6 + 0.85 * len(columns), 1.7 + 0.55 * len(ordered))
     axes = figure.subplots()
     finite = values[np.isfinite(values)]
     low, high = (finite.min(), finite.max()) if finite.size else (0.0, 1.0)
     image = axes.imshow(values, cmap="cividis_r", vmin=low, vmax=high, aspect="auto")
     for (row, column), value in np.ndenumerate(values):
-        text = f"{value:.3g}" if np.isfinite(value) else "—"
+        text = f"{value:.3g}" if np.isfinite(value) else "diverged" if np.isinf(value) else "—"
         # Dark text on the light half of the map, light text on the dark half.
         dark = np.isfinite(value) and value > low + 0.55 * (high - low)
         axes.text(column, row, text, ha="center", va="center", fontsize=10, color="white" if dark else "black")
@@ -90,7 +90,7 @@ def time_figure(evaluations: Sequence[Evaluation]) -> Figure:
         at_training = evaluation.metrics.sel(resolution=_main_resolution(evaluation)).mean("channel")
         for axes, name in ((left, "relative_l2"), (right, "correlation")):
             values = at_training[name].transpose("seed", "sample", "time").values
-            values = np.nanmean(np.where(np.isfinite(values), values, np.nan), axis=1)
+            values = _mean(values)
             times = at_training["time"].values
             axes.plot(times, values.mean(0), color=colour(position), marker=".", label=evaluation.label)
             axes.fill_between(times, values.min(0), values.max(0), color=colour(position), alpha=0.2, linewidth=0)
@@ -105,7 +105,7 @@ def time_figure(evaluations: Sequence[Evaluation]) -> Figure:
 def spectrum_figure(evaluations: Sequence[Evaluation]) -> Figure:
     """Mean power of truth, predictions and errors in each shell from 1 on, at the last frame; seeds averaged."""
     figure = new_figure(9.0, 3.8)
-    left, right = figure.subplots(1, 2, sharey=True)
+    left, right = figure.subplots(1, 2, sharex=True, sharey=True)
     for position, evaluation in enumerate(evaluations):
         last = evaluation.metrics.sel(resolution=_main_resolution(evaluation)).isel(time=-1).mean("seed")
         # The grid's corners hold only parts of the shells beyond the Nyquist index.
@@ -117,19 +117,19 @@ def spectrum_figure(evaluations: Sequence[Evaluation]) -> Figure:
         left.plot(wavenumbers, last["spectrum_prediction"].values[shells], linestyle="--", **style)
         right.plot(wavenumbers, last["spectrum_error"].values[shells], **style)
     units = _power_units(evaluations)
-    shown = np.concatenate([line.get_ydata() for axes in (left, right) for line in axes.lines])
-    shown = shown[np.isfinite(shown) & (shown > 0)]
     for axes, title in ((left, "prediction"), (right, "error")):
-        axes.set_xscale("log")
-        axes.set_yscale("log")
-        if shown.size:
-            # What lies fourteen decades down is float32 rounding.
-            axes.set_ylim(bottom=max(0.5 * shown.min(), 1e-14 * shown.max()))
-        axes.xaxis.set_major_locator(LogLocator(2.0))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axes.xaxis.set_minor_locator(NullLocator())
         polish(axes, "wavenumber |m|", f"mean power of the shell{units}" if axes is left else "", title)
         axes.legend(fontsize=9)
+        if _logarithmic(axes):
+            axes.set_xscale("log")
+            axes.xaxis.set_major_locator(LogLocator(2.0))
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            axes.xaxis.set_minor_locator(NullLocator())
+    # What lies fourteen decades down is float32 rounding.
+    shown = np.concatenate([np.asarray(line.get_ydata(), float) for axes in (left, right) for line in axes.lines])
+    shown = shown[np.isfinite(shown) & (shown > 0)]
+    if shown.size:
+        left.set_ylim(bottom=max(0.5 * shown.min(), 1e-14 * shown.max()))
     return figure
 
 
@@ -148,7 +148,7 @@ def loss_figure(runs: Sequence[Run], labels: Sequence[str]) -> Figure:
             _line(right, rows, "validation_loss", colour(position), "-", first)
     polish(left, "epoch", "relative L2 loss", "training split")
     polish(right, "epoch", "", "validation split")
-    left.set_yscale("log")
+    _logarithmic(left)
     for axes in (left, right):
         if axes.get_legend_handles_labels()[0]:
             axes.legend(fontsize=9)
@@ -166,8 +166,9 @@ def cost_figure(runs: Sequence[Run], labels: Sequence[str]) -> Figure:
             losses = [row["validation_loss"] for row in rows]
             axes.plot(seconds, losses, color=colour(position), linewidth=1.2, label=label if number == 0 else None)
     polish(axes, "training time [s]", "validation loss")
-    axes.set_yscale("log")
-    axes.legend(fontsize=9)
+    _logarithmic(axes)
+    if axes.lines:
+        axes.legend(fontsize=9)
     return figure
 
 
@@ -200,6 +201,24 @@ def _main_resolution(evaluation: Evaluation) -> int:
     """The training resolution, or the finest if that was not evaluated."""
     trained = evaluation.run.facts.resolution
     return trained if trained in evaluation.resolutions else evaluation.resolutions[-1]
+
+
+def _mean(values: np.ndarray) -> np.ndarray:
+    """Mean over axis 1 of what is defined: NaN is left out, infinity (a prediction that blew up) is not."""
+    defined = ~np.isnan(values)
+    count = defined.sum(1)
+    total = np.where(defined, values, 0.0).sum(1)
+    return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+
+
+def _logarithmic(axes: Axes) -> bool:
+    """Make y logarithmic if there is anything to show, say so if there is not; whether there is."""
+    shown = np.concatenate([np.asarray(line.get_ydata(), float) for line in axes.lines] or [np.empty(0)])
+    if (np.isfinite(shown) & (shown > 0)).any():
+        axes.set_yscale("log")
+        return True
+    axes.text(0.5, 0.5, "no finite values", transform=axes.transAxes, ha="center", color="#57606a")
+    return False
 
 
 def _over_seeds(values: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:

@@ -299,7 +299,11 @@ def _lost_power(rows: Sequence[Summary]) -> str:
 
 
 def _largest_errors(panels: Sequence[Any]) -> str:
-    return " ".join(f"Largest error of {panel.label}: {np.max(panel.error):.3g}." for panel in panels)
+    largest = [(panel.label, float(np.max(panel.error))) for panel in panels]
+    return " ".join(
+        f"Largest error of {label}: {error:.3g}." if np.isfinite(error) else f"The prediction of {label} is not finite."
+        for label, error in largest
+    )
 
 
 def _best_losses(evaluation: Evaluation) -> list[float]:

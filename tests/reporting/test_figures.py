@@ -1,18 +1,23 @@
 """Figures show the data they are given, with units, on shared scales."""
 
 import io
+import shutil
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from kitipde.evaluation import evaluate_runs
 from kitipde.evaluation.records import Examples
 from kitipde.reporting.curves import collision_figure, loss_figure, resolution_figure, resolution_matrix_figure
 from kitipde.reporting.fields import Panel, animation, field_figure
 from kitipde.reporting.gallery import write_gallery
+from kitipde.reporting.report import build_page, render
 from kitipde.reporting.style import COLOURS
 from kitipde.runs import Run
 
@@ -133,3 +138,19 @@ def test_text_on_the_page_has_the_contrast_that_accessibility_asks_for(ink: str)
 
 def test_line_colours_differ():
     assert len(set(COLOURS)) == len(COLOURS)
+
+
+def test_a_run_that_blew_up_is_drawn_as_gaps_and_named(plane_run: Run, tmp_path: Path):
+    copy = tmp_path / "blown-up"
+    shutil.copytree(plane_run.path, copy, ignore=shutil.ignore_patterns("evaluation"))
+    path = copy / "seed-0" / "best.safetensors"
+    save_file({name: torch.full_like(weight, torch.nan) for name, weight in load_file(path).items()}, path)
+    evaluations = evaluate_runs([plane_run.path, copy], None, [8])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert write_gallery(evaluations)
+        page = render("report.html.j2", build_page(evaluations))
+    assert "diverged (1 of 1)" in page
+    assert "predictions that are not finite" in page
+    matrix = resolution_matrix_figure(evaluations)
+    assert "diverged" in [text.get_text() for text in matrix.axes[0].texts]
