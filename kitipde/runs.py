@@ -22,7 +22,7 @@ from kitipde.files import write_json
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["Replica", "Run", "RunFacts", "open_run"]
+__all__ = ["Replica", "Run", "RunFacts", "load", "open_run"]
 
 
 @dataclass(frozen=True)
@@ -171,6 +171,23 @@ def open_run(path: str | Path) -> Run:
     except TypeError as error:
         raise InputError(f"{folder / 'run.json'} is not of this version: {error}") from error
     return Run(folder, config, facts)
+
+
+def load(path: str | Path, seed: int | None = None) -> "nn.Module":
+    """The trained operator of a run, in evaluation mode on the CPU: [batch, frames, *grid] in physical units.
+
+    Args:
+        path: the run folder.
+        seed: which replica; by default the first.
+
+    Raises:
+        InputError: if there is no such run or seed, or it has no trained weights yet.
+    """
+    run = open_run(path)
+    seeds = {replica.seed: replica for replica in run.replicas}
+    if not seeds or (seed is not None and seed not in seeds):
+        raise InputError(f"{path} has no seed {seed}; it has {', '.join(map(str, seeds)) or 'none'}")
+    return seeds[next(iter(seeds)) if seed is None else seed].load_model()
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -15,7 +15,7 @@ __all__ = ["app", "main"]
 
 
 def _app() -> typer.Typer:
-    from kitipde.cli import compare, demo, evaluate, export, generate, import_, info, report, train
+    from kitipde.cli import compare, demo, evaluate, export, generate, import_, info, models, report, train
 
     root = typer.Typer(
         name="kitipde",
@@ -32,6 +32,7 @@ def _app() -> typer.Typer:
     root.add_typer(import_.app, name="import")
     root.add_typer(export.app, name="export")
     root.command("info")(info.info)
+    root.command("models")(models.models)
     root.command("train")(train.train)
     root.command("evaluate")(evaluate.evaluate)
     root.command("compare")(compare.compare)

@@ -1,10 +1,12 @@
 """What a user types, and what is said when it is wrong."""
 
+import json
 import subprocess
 import sys
 import time
 
 import pytest
+import torch
 
 from kitipde.runs import open_run
 from tests.conftest import TINY, settings
@@ -102,3 +104,24 @@ def test_help_answers_at_once() -> None:
         subprocess.run([sys.executable, "-m", "kitipde", "--help"], check=True, capture_output=True)
         times.append(time.perf_counter() - started)
     assert min(times) < 1.0
+
+
+def test_models_are_listed_with_their_sizes(kitipde) -> None:
+    rows = json.loads(kitipde("models", "--json").out)
+    sizes = {row["configuration"]: row["parameters"] for row in rows}
+    # The published Burgers FNO: P (2→64), four layers (64·64·16 complex, 64→64), Q (64→128→1).
+    assert sizes["paper-fno-burgers"] == (2 * 64 + 64) + 4 * (2 * 64 * 64 * 16 + 64 * 64 + 64) + (64 * 128 + 128) + 129
+    assert all(row["flops"] > 0 for row in rows)
+
+
+def test_a_run_loads_in_one_line_and_exports(kitipde, tmp_path, burgers_file) -> None:
+    import kitipde as package
+
+    assert (
+        kitipde("train", "fno", "--kiti", "--data", burgers_file, "--out", tmp_path / "r", *settings(*TINY)).code == 0
+    )
+    model = package.load(tmp_path / "r")
+    a = torch.randn(3, 1, 32)
+    expected = package.rollout(model, a, steps=1)
+    exported = torch.export.export(model, (a,))
+    torch.testing.assert_close(exported.module()(a), expected)

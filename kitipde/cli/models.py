@@ -1,0 +1,39 @@
+"""`kitipde models`: the networks that ship with settings, and what they cost."""
+
+from typing import Annotated
+
+import typer
+
+from kitipde.cli.console import show_json, show_table
+
+__all__ = ["models"]
+
+# Spatial axes of the equations that shipped configurations are named after.
+_DIMENSIONS = {"burgers": 1, "navier-stokes": 2, "heat": 2}
+
+
+def models(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """List the shipped configurations: network, grid, parameters, operations of one step."""
+    import torch
+
+    from kitipde.config.load import read_config, resolve_config, shipped_configs
+    from kitipde.evaluation.cost import count_flops
+    from kitipde.models import build_model, parameter_count
+
+    rows = []
+    for name in shipped_configs():
+        config = resolve_config(read_config(name))
+        dimension = next((axes for equation, axes in _DIMENSIONS.items() if name.endswith(equation)), 1)
+        grid = (config.data.resolution or 1024,) * dimension
+        model = build_model(config, dimension).eval()
+        flops = count_flops(model, torch.zeros(1, config.data.input_frames, *grid))
+        row = {"configuration": name, "model": config.model.name, "grid": "×".join(map(str, grid))}
+        rows.append({**row, "parameters": parameter_count(model), "flops": flops})
+    if as_json:
+        show_json(rows)
+        return
+    header = ("configuration", "network", "grid", "parameters", "FLOPs a step")
+    texts = [(r["configuration"], r["model"], r["grid"], f"{r['parameters']:,}", f"{r['flops']:.3g}") for r in rows]
+    show_table("Shipped configurations (`kitipde train MODEL --config NAME`)", header, texts)
