@@ -1,6 +1,6 @@
 """Time and memory of collisions: ours against the textbook N×N×d form, and the overhead on a training step.
 
-    python benchmarks/collisions.py --out docs/results/collisions.md
+    python -P benchmarks/collisions.py --out docs/results/collisions.md
 
 The textbook form is equations (2)-(5) as they stand, with tensors of shape [samples, N, N, d] for differences, centres
 of mass and directions. Each case runs in a process of its own, so that its peak memory is its own; times are processor
@@ -149,7 +149,7 @@ def case(setting: Setting, form: str, repeats: int) -> dict[str, float | None]:
 
 def in_own_process(arguments: list[str]) -> dict:
     """The JSON that this script prints with these arguments."""
-    done = subprocess.run([sys.executable, __file__, *arguments], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-P", __file__, *arguments], capture_output=True, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
 
 

@@ -1,7 +1,7 @@
 """Kinetic residuals: particles, their collisions (KITINet equations (2)-(5)), and what they do to a network."""
 
 from kitipde.collisions.diagnostics import CollisionStatistics, collect, gap_warning
-from kitipde.collisions.residual import check_particles, make_residual, make_residuals
+from kitipde.collisions.residual import check_particles, key_noise, make_residual, make_residuals
 from kitipde.collisions.schedule import advance
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "check_particles",
     "collect",
     "gap_warning",
+    "key_noise",
     "make_residual",
     "make_residuals",
 ]

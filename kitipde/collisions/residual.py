@@ -9,6 +9,7 @@ interchangeable. Random numbers come from torch's default generators; a collisio
 of its own directions.
 """
 
+import hashlib
 import importlib.util
 import math
 from itertools import pairwise
@@ -25,7 +26,7 @@ from kitipde.collisions.schedule import share
 from kitipde.config import ResidualConfig
 from kitipde.errors import InputError
 
-__all__ = ["check_particles", "make_residual", "make_residuals"]
+__all__ = ["check_particles", "key_noise", "make_residual", "make_residuals"]
 
 
 def make_residuals(config: ResidualConfig, layers: int) -> nn.ModuleList:
@@ -65,6 +66,25 @@ def make_residual(config: ResidualConfig, layer: int, layers: int) -> nn.Module:
     return kinds.get(config.kind, CollisionResidual)(config, layer)
 
 
+def key_noise(model: nn.Module, *seeds: int) -> None:
+    """From now on each collision draws its directions from these seeds, its place in the model and a count of calls.
+
+    For replicas of a model that are trained together under `torch.func.vmap`: each model is given its own seeds before
+    `torch.func.stack_module_state`, and collides as it would when trained alone with them. Repeating the call, each
+    epoch with (seed, epoch) say, is what makes a resumed run go on with the same directions. Not for kinds other than
+    `kiti`, `kiti-published` and `mixing` with `noise: exact`, nor for `target_rate` in the kernels for GPUs.
+
+    Args:
+        model: any module with residuals in it.
+        seeds: numbers that the directions depend on.
+    """
+    for place, module in enumerate(each for each in model.modules() if isinstance(each, ScheduledResidual)):
+        digest = hashlib.blake2b(repr((seeds, place)).encode(), digest_size=8).digest()
+        # Two bits are left for counting.
+        module.collision_key.fill_(int.from_bytes(digest, "big") >> 2)
+        module.keyed = True
+
+
 class PlainResidual(nn.Module):
     """x + dt·v."""
 
@@ -80,6 +100,7 @@ class ScheduledResidual(nn.Module):
     """What all kinds but `plain` have: a strength that follows a schedule, and the plain addition in evaluation."""
 
     collision_strength: Tensor
+    collision_key: Tensor
 
     def __init__(self, config: ResidualConfig, layer: int, full_strength: float) -> None:
         super().__init__()
@@ -88,6 +109,17 @@ class ScheduledResidual(nn.Module):
         self.full_strength = full_strength
         start = torch.tensor(full_strength * share(config, 0.0), dtype=torch.float64)
         self.register_buffer("collision_strength", start, persistent=False)
+        # Where the next random numbers come from, if `key_noise` has set it; else torch's default generator.
+        self.register_buffer("collision_key", torch.zeros((), dtype=torch.long), persistent=False)
+        self.keyed = False
+
+    def new_key(self) -> Int[Tensor, ""]:
+        """The seed of this call's directions."""
+        if not self.keyed:
+            return torch.randint(1 << 62, (), device=self.collision_key.device)
+        key = self.collision_key.clone()
+        self.collision_key.add_(1)
+        return key
 
     def forward(self, x: Float[Tensor, "B C *S"], v: Float[Tensor, "B C *S"]) -> Float[Tensor, "B C *S"]:
         return self.trained(x, v) if self.training else drifted(x, v, self.config.dt)
@@ -131,10 +163,10 @@ class CollisionResidual(ScheduledResidual):
         elif has_kernels(x):
             from kitipde.collisions.fused import fused_collided
 
-            key = new_key(x) if key is None else key
+            key = self.new_key() if key is None else key
             moved, statistics = fused_collided(position, velocity, key, self.collision_strength, rule, most)
         else:
-            key = new_key(x) if key is None else key
+            key = self.new_key() if key is None else key
             moved, statistics = collided(position, velocity, key, self.collision_strength, rule)
         return to_features(moved, x, layout).to(result), statistics
 
@@ -164,7 +196,7 @@ class AccelerationResidual(CollisionResidual):
         start = torch.randn_like(v) if carried is None else carried
         if before is not None:
             before.velocity = None
-        velocity, key = start + dt * v, new_key(x)
+        velocity, key = start + dt * v, self.new_key()
         moved, statistics = self.collided(x, velocity, key, self.rule)
         # The same collisions without a change of position end at x + dt·v', which shows v'.
         held, _ = self.collided(x, velocity, key, self.rule._replace(update_position=False))
@@ -218,8 +250,3 @@ def drifted(x: Tensor, v: Tensor, dt: float) -> Tensor:
 def has_kernels(features: Tensor) -> bool:
     """Whether collisions of these features run in Triton's kernels."""
     return features.is_cuda and importlib.util.find_spec("triton") is not None
-
-
-def new_key(like: Tensor) -> Int[Tensor, ""]:
-    """A seed from the default generator of the tensor's device."""
-    return torch.randint(1 << 62, (), device=like.device)
