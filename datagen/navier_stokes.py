@@ -70,7 +70,7 @@ class VorticityEquation:
         field = torch.zeros(points, points, dtype=torch.float64) if forcing is None else forcing
         self.strength = float(field.abs().max())
         self._forcing = torch.view_as_real(self.to_modes(field.to(device)))
-        self._scheme = lru_cache(maxsize=12)(self._new_scheme)
+        self._scheme = lru_cache(maxsize=max(8, 2**22 // points**2))(self._new_scheme)
 
     def to_modes(self, field: Float64[Tensor, "*batch x y"]) -> Complex128[Tensor, "*batch ky kx"]:
         """The kept modes of values on the grid."""
@@ -151,7 +151,7 @@ def solve(
     equation: VorticityEquation,
     initial: Float64[Tensor, "batch x y"],
     times: Sequence[float],
-    tolerance: float = 2e-7,
+    tolerance: float = 1e-7,
     step: float | None = None,
 ) -> Iterator[Frame]:
     """The flow at the given times, one frame after the other.
@@ -201,6 +201,12 @@ def published_forcing(points: int) -> Float64[Tensor, "{points} {points}"]:
     place = torch.arange(points, dtype=torch.float64) / points
     phase = 2 * math.pi * (place[:, None] + place)
     return 0.1 * (torch.sin(phase) + torch.cos(phase))
+
+
+@lru_cache(maxsize=2)
+def _equation(points: int, viscosity: float, length: float, forced: bool, device: str) -> VorticityEquation:
+    # Kept from group to group: its sets of coefficients cost as much as many steps.
+    return VorticityEquation(points, viscosity, length, published_forcing(points) if forced else None, device)
 
 
 def _advance_safely(
@@ -259,7 +265,7 @@ class NavierStokes:
     length: float = 1.0
     solve_resolution: int = 0
     step: float = 0.0
-    tolerance: float = 2e-7
+    tolerance: float = 1e-7
 
     def __post_init__(self) -> None:
         at_least("samples", self.samples, 1)
@@ -314,9 +320,8 @@ class NavierStokes:
 
     def solve(self, indices: Sequence[int], device: str) -> dict[str, np.ndarray]:
         """Compute samples by their index: `vorticity`, `steps` and `tail`."""
-        points, stride = self.solve_resolution, self.solve_resolution // self.resolution
-        forcing = published_forcing(points) if self.forced else None
-        equation = VorticityEquation(points, self.viscosity, self.length, forcing, device)
+        stride = self.solve_resolution // self.resolution
+        equation = _equation(self.solve_resolution, self.viscosity, self.length, self.forced, device)
         initial = torch.from_numpy(self.initial(indices)).to(device)
         frames, steps, tails = [], [], []
         for frame in solve(equation, initial, self.times.tolist(), self.tolerance, self.step or None):

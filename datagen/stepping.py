@@ -55,8 +55,8 @@ def accurate_steps(
 ) -> int:
     """How many steps keep the error that arises within a duration below a tolerance.
 
-    One step of duration/steps is compared with two of half its length. Their difference is the error of one step up to
-    a fifteenth of it, and falls with the fifth power of the step.
+    One step of duration/steps is compared with two of half its length. An error that falls with the fifth power of the
+    step is 16/15 of their difference.
 
     Args:
         advance: the scheme.
@@ -68,7 +68,7 @@ def accurate_steps(
     step = duration / steps
     halves = advance(state, step, 2)
     difference = (advance(state, step, 1) - halves).flatten(1).norm(dim=1)
-    error = float((difference / halves.flatten(1).norm(dim=1).clamp(min=1e-30)).max())
+    error = 16 / 15 * float((difference / halves.flatten(1).norm(dim=1).clamp(min=1e-30)).max())
     if not math.isfinite(error):
         return round_up(4 * steps)
     return round_up(steps * max(steps * error / tolerance, 1e-3) ** 0.25)

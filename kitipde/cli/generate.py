@@ -76,7 +76,7 @@ def navier_stokes(
     length: Length = "1",
     solve_resolution: SolveResolution = 0,
     dt: Annotated[float, typer.Option(help="Fixed time step; 0: by stability and --tolerance.")] = 0.0,
-    tolerance: Annotated[float, typer.Option(help="Relative L2 error that may arise between two frames.")] = 2e-7,
+    tolerance: Annotated[float, typer.Option(help="Relative L2 error that may arise between two frames.")] = 1e-7,
     device: Device = "auto",
     shard: Shard = "",
     workers: Workers = 0,
@@ -177,8 +177,9 @@ def _make(recipe: "Recipe", out: Path, device: str, shard: str, workers: int, ov
     if dry_run:
         return
     share = f" {machine.shard}/{machine.shards}" if machine.shards > 1 else ""
-    with progress(f"{recipe.equation}{share}", "samples") as show:
-        making.generate(work, recipe, machine, lambda done, total: show(done, total, ""))
+    if work.shard(machine):
+        with progress(f"{recipe.equation}{share}", "samples") as show:
+            making.generate(work, recipe, machine, lambda done, total: show(done, total, ""))
     if machine.joins:
         making.wait_for_all(work, machine)
         making.join(work)
