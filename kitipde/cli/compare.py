@@ -63,9 +63,10 @@ def _show(comparison: "RunComparison") -> None:
     if result.low is not None and result.high is not None:
         print(f"95 % interval   {result.low:.4g} to {result.high:.4g} (bootstrap over seeds and test samples)")
     if result.p_value is not None and result.smallest_p is not None:
-        test = "Wilcoxon p      " if result.paired else "Mann-Whitney p  "
+        test = "Wilcoxon" if result.paired else "Mann-Whitney"
         floor = (
-            f" (the smallest possible with so few seeds is {result.smallest_p:.2g})" if result.smallest_p > 0.05 else ""
+            f", the smallest that so few seeds can give is {result.smallest_p:.2g}" if result.smallest_p > 0.05 else ""
         )
-        print(f"{test}{result.p_value:.2g}{floor}")
+        print(f"over seeds      p = {result.p_value:.2g} ({test}{floor})")
+        print(f"over samples    p = {result.p_value_samples:.2g} (Wilcoxon)")
     print(f"verdict         {comparison.verdict}")

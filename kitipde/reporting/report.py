@@ -164,6 +164,7 @@ def _details(comparison: RunComparison) -> tuple[str, ...]:
         test = "Wilcoxon signed-rank test over seeds" if result.paired else "Mann–Whitney test over seeds"
         floor = f"; so few seeds cannot give less than {result.smallest_p:.2g}" if result.smallest_p > 0.05 else ""
         lines.append(f"{test}: p = {result.p_value:.2g}{floor}.")
+        lines.append(f"Wilcoxon signed-rank test over test samples: p = {result.p_value_samples:.2g}.")
     lines += [remark[:1].upper() + remark[1:] + "." for remark in comparison.remarks]
     return tuple(lines)
 

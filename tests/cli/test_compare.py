@@ -28,7 +28,7 @@ def test_each_seed_the_interval_and_the_verdict_are_shown(
         assert f"{seed}" in out
         assert f"{error:.4g}" in out
     assert "95 % interval" in out
-    assert "the smallest possible with so few seeds is 0.25" in out
+    assert "the smallest that so few seeds can give is 0.25" in out
 
 
 def test_json_has_every_number(vanilla_run: Run, kiti_run: Run, capsys: pytest.CaptureFixture[str]):
