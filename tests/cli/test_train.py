@@ -125,3 +125,32 @@ def test_a_run_loads_in_one_line_and_exports(kitipde, tmp_path, burgers_file) ->
     expected = package.rollout(model, a, steps=1)
     exported = torch.export.export(model, (a,))
     torch.testing.assert_close(exported.module()(a), expected)
+
+
+OFORMER = ("model.width=8", "model.latent_width=8", "model.cross_heads=2", "training.epochs=1")
+
+
+def test_oformer_trains_on_burgers_with_collisions_and_exports(kitipde, tmp_path, burgers_file) -> None:
+    import kitipde as package
+
+    options = settings(*OFORMER, "residual.collision_heads=4")
+    result = kitipde("train", "oformer", "--kiti", "--data", burgers_file, "--out", tmp_path / "r", *options)
+    assert result.code == 0, result.err
+    model = package.load(tmp_path / "r")
+    a = torch.randn(2, 1, 32)
+    torch.testing.assert_close(torch.export.export(model, (a,)).module()(a), model(a))
+
+
+@pytest.mark.parametrize("model", ["fno", "oformer"])
+@pytest.mark.parametrize("equation", ["navier-stokes", "heat"])
+def test_every_model_trains_on_fields_in_time(kitipde, tmp_path, model: str, equation: str) -> None:
+    data = tmp_path / "d.h5"
+    made = kitipde("generate", equation, "--samples", 4, "--resolution", 16, "--frames", 4, "--out", data)
+    assert made.code == 0, made.err
+    own = OFORMER if model == "oformer" else ("model.modes=3", "model.width=4", "training.epochs=1")
+    frames = ("data.input_frames=2", "data.output_frames=2", "data.resolution=16", "residual.collision_heads=4")
+    options = settings(*own, *frames, "model.marching_width=8") if model == "oformer" else settings(*own, *frames)
+    result = kitipde("train", model, "--kiti", "--data", data, "--out", tmp_path / "r", *options)
+    assert result.code == 0, result.err
+    evaluated = kitipde("evaluate", tmp_path / "r", "--resolutions", "8,16", "--json")
+    assert evaluated.code == 0, evaluated.err

@@ -103,3 +103,38 @@ def test_the_operator_does_not_depend_on_the_grid_of_a_smooth_field() -> None:
         network.lifting.fcs[0].weight[:, 2] = 0.0
     coarse, fine = network(field(32)), network(field(96))
     torch.testing.assert_close(fine[..., ::3], coarse, atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("dimension", [1, 2])
+def test_training_from_the_same_weights_follows_neuraloperator(dimension: int) -> None:
+    ours = model(dimension, activation="relu", initialisation="library")
+    theirs = library_model_with_the_weights_of(ours, dimension, nn.functional.relu)
+    a = torch.randn(12, 2, *GRIDS[dimension])
+    target = a[:, :1].roll(3, -1) * a[:, 1:]
+    losses: dict[str, list[float]] = {"ours": [], "theirs": []}
+    for name, network in (("ours", ours), ("theirs", theirs)):
+        optimizer = torch.optim.Adam(network.parameters(), lr=5e-3, weight_decay=1e-4)
+        for _ in range(20):
+            for batch in range(0, 12, 4):
+                optimizer.zero_grad()
+                loss = (network(a[batch : batch + 4]) - target[batch : batch + 4]).square().mean()
+                loss.backward()
+                optimizer.step()
+            losses[name].append(loss.item())
+    assert losses["ours"][-1] < 0.9 * losses["ours"][0]
+    assert losses["ours"] == pytest.approx(losses["theirs"], rel=2e-3)
+
+
+def test_autocast_to_bfloat16_stays_near_the_float32_operator() -> None:
+    network = model(1).eval()
+    a = torch.randn(2, 2, 32)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rough = network(a)
+    exact = network(a)
+    assert (rough.float() - exact).norm() < 0.03 * exact.norm()
+
+
+def test_the_double_model_is_double_throughout() -> None:
+    network = model(2, ResidualConfig(kind="kiti", collision_heads=8)).double()
+    a = torch.randn(1, 2, *GRIDS[2], dtype=torch.float64)
+    assert network.train()(a).dtype == network.eval()(a).dtype == torch.float64
