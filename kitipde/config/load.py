@@ -13,6 +13,9 @@ from kitipde.errors import InputError, unknown
 __all__ = ["override", "place", "read_config", "resolve_config", "shipped_configs", "validate_config", "write_config"]
 
 Tree = dict[str, Any]
+
+# Two ways to say how often particles collide.
+_ALTERNATIVES = (("residual.coll_coef", "residual.target_rate"),)
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -53,11 +56,17 @@ def read_config(source: str) -> Tree:
 def override(tree: Tree, assignments: Iterable[str]) -> Tree:
     """A copy of the tree with each `a.b=value` applied; values are read as YAML.
 
+    Of two settings that exclude each other the one that is assigned replaces the one that the tree had.
+
     Raises:
         InputError: for a text without `=`, or a value that is not YAML.
     """
-    for text in assignments:
-        key, equals, value = text.partition("=")
+    assigned = [(text, *text.partition("=")) for text in assignments]
+    keys = {key.strip() for _, key, _, _ in assigned}
+    for one, other in (*_ALTERNATIVES, *(pair[::-1] for pair in _ALTERNATIVES)):
+        if one in keys and other not in keys:
+            tree = _without(tree, other)
+    for text, key, equals, value in assigned:
         if not equals or not key.strip():
             raise InputError(f"--set takes KEY=VALUE, for example training.epochs=10, not '{text}'")
         try:
@@ -66,6 +75,15 @@ def override(tree: Tree, assignments: Iterable[str]) -> Tree:
             raise InputError(f"--set {key}: '{value}' is not a YAML value") from error
         tree = place(tree, key.strip(), parsed)
     return tree
+
+
+def _without(tree: Tree, key: str) -> Tree:
+    """A copy of the tree without one dotted key."""
+    head, _, rest = key.partition(".")
+    if not rest:
+        return {name: value for name, value in tree.items() if name != head}
+    branch = tree.get(head)
+    return {**tree, head: _without(branch, rest)} if isinstance(branch, dict) else tree
 
 
 def place(tree: Tree, key: str, value: Any) -> Tree:
