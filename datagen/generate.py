@@ -311,6 +311,10 @@ def _solve_all(
     recipe: Recipe, machine: Machine, groups: Sequence[tuple[int, range]]
 ) -> Iterator[Mapping[str, np.ndarray]]:
     """Solutions in the order of the groups, with a few more under way than there are workers."""
+    import torch
+
+    # What one thread says of its own number of threads, the mathematics library takes as said of all.
+    threads = torch.get_num_threads()
     pool = ThreadPoolExecutor(machine.workers, initializer=_one_thread)
     try:
         jobs = (pool.submit(recipe.solve, group, machine.place) for _, group in groups)
@@ -320,6 +324,7 @@ def _solve_all(
             running.extend(islice(jobs, 1))
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+        torch.set_num_threads(threads)
 
 
 def _one_thread() -> None:

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
+_COARSE = 1e-4
+"""Share of enstrophy in the highest tenth of wave numbers above which a flow is not resolved."""
+
 app = typer.Typer(no_args_is_help=True, help="Make a data set with our own solvers.")
 
 Samples = Annotated[int, typer.Option(help="How many samples.")]
@@ -184,5 +187,17 @@ def _make(recipe: "Recipe", out: Path, device: str, shard: str, workers: int, ov
         making.wait_for_all(work, machine)
         making.join(work)
         remark(f"made {out}: {out.stat().st_size / 1e6:.1f} MB")
+        _warn_of_a_coarse_grid(out)
     else:
         remark(f"share {machine.shard} of {machine.shards} is made; the same command without --shard joins them all")
+
+
+def _warn_of_a_coarse_grid(out: Path) -> None:
+    from datagen.store import open_dataset
+
+    with open_dataset(out) as data:
+        if "tail" in data.parameters and (worst := float(data.parameter("tail").max())) > _COARSE:
+            remark(
+                f"warning: up to {worst:.1e} of the enstrophy lies in the highest tenth of the wave numbers; "
+                "the grid is too coarse for this viscosity: --solve-resolution gives a finer one"
+            )

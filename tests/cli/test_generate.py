@@ -113,6 +113,16 @@ def test_a_step_too_large_is_one_line_and_no_file(
     assert not Path("x.h5").exists()
 
 
+def test_a_grid_too_coarse_for_the_viscosity_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sizes = ("--samples", "1", "--resolution", "32", "--frames", "8")
+    assert _run(monkeypatch, "generate", "navier-stokes", *sizes, "--nu", "1e-5", "--out", "coarse.h5") == 0
+    assert "warning: up to" in capsys.readouterr().err
+    assert _run(monkeypatch, "generate", "navier-stokes", *sizes, "--nu", "1e-3", "--out", "fine.h5") == 0
+    assert "warning" not in capsys.readouterr().err
+
+
 def test_an_out_that_cannot_be_written_is_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
