@@ -1,0 +1,26 @@
+"""The demo, with one seed: every verb in one go, and again without doing anything twice."""
+
+import time
+
+
+def test_the_demo_ends_with_a_report_and_continues_where_it_stopped(kitipde, tmp_path) -> None:
+    first = kitipde("demo", "--out", tmp_path / "demo", "--seeds", 1)
+    assert first.code == 0, first.err
+    assert (tmp_path / "demo" / "report.html").is_file()
+    assert "relative L2" in first.out
+    assert "verdict" in first.out
+    # Told as the commands that were run, so that the user can repeat each.
+    assert "$ kitipde train fno --kiti --config demo" in first.err
+    started = time.monotonic()
+    again = kitipde("demo", "--out", tmp_path / "demo", "--seeds", 1)
+    assert again.code == 0, again.err
+    assert "has finished already" in again.err
+    assert "is complete already" in again.err
+    assert time.monotonic() - started < 60
+
+
+def test_overwrite_does_not_touch_a_folder_that_is_no_demo(kitipde, tmp_path) -> None:
+    (tmp_path / "thesis.tex").write_text("years of work")
+    result = kitipde("demo", "--out", tmp_path, "--overwrite")
+    assert result.code == 2
+    assert (tmp_path / "thesis.tex").exists()
