@@ -158,16 +158,18 @@ class CollisionResidual(ScheduledResidual):
         layout, heads = self.config.layout, self.config.collision_heads
         position, velocity = (to_particles(features.to(working), layout, heads) for features in (x, v))
         most = math.ceil(self.full_strength * position.shape[1] / 2) + 1
-        if self.config.noise == "gaussian":
-            moved, statistics = collided_by_matrices(position, velocity, self.collision_strength, *rule, most)
-        elif has_kernels(x):
-            from kitipde.collisions.fused import fused_collided
+        # Autocast would take the distances from products in half precision.
+        with torch.autocast(x.device.type, enabled=False):
+            if self.config.noise == "gaussian":
+                moved, statistics = collided_by_matrices(position, velocity, self.collision_strength, *rule, most)
+            elif has_kernels(x):
+                from kitipde.collisions.fused import fused_collided
 
-            key = self.new_key() if key is None else key
-            moved, statistics = fused_collided(position, velocity, key, self.collision_strength, rule, most)
-        else:
-            key = self.new_key() if key is None else key
-            moved, statistics = collided(position, velocity, key, self.collision_strength, rule)
+                key = self.new_key() if key is None else key
+                moved, statistics = fused_collided(position, velocity, key, self.collision_strength, rule, most)
+            else:
+                key = self.new_key() if key is None else key
+                moved, statistics = collided(position, velocity, key, self.collision_strength, rule)
         return to_features(moved, x, layout).to(result), statistics
 
 

@@ -332,9 +332,10 @@ def test_a_sample_with_a_bad_value_adds_and_the_others_collide(bad, where, setti
     assert not torch.equal(out[0], (x + v)[0])
 
 
-def test_bfloat16_autocast_keeps_distances_in_float32():
+@pytest.mark.parametrize("noise", ["exact", "gaussian"])
+def test_bfloat16_autocast_keeps_distances_in_float32(noise):
     x, v = features(shape=(2, 8, 32))
-    module = residual(coll_coef=0.9)
+    module = residual(coll_coef=0.9, noise=noise)
     torch.manual_seed(0)
     full = module(x.bfloat16().float(), v.bfloat16().float())
     torch.manual_seed(0)
