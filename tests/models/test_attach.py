@@ -27,7 +27,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "soft gating skip": {"n_modes": (6, 6), "fno_skip": "soft-gating"},
     "stabilised": {"n_modes": (6, 6), "stabilizer": "tanh"},
     "tucker": {"n_modes": (6, 6), "factorization": "tucker", "rank": 0.5},
-    "finer output": {"n_modes": (6, 6), "resolution_scaling_factor": 2},
+    "finer output": {"n_modes": (6, 6), "resolution_scaling_factor": [1, 1, 2]},
 }
 
 

@@ -74,7 +74,7 @@ def test_a_stopped_run_continues_as_if_nothing_had_happened(tmp_path, burgers_fi
 
 
 def command(data: Path, out: Path) -> list[str]:
-    options = settings(*TINY, "training.epochs=40", "training.checkpoint_seconds=0.05", "residual.kind=kiti")
+    options = settings(*TINY, "training.epochs=20", "training.checkpoint_seconds=0.05", "residual.kind=kiti")
     return [sys.executable, "-m", "kitipde", "train", "fno", "--data", str(data), "--out", str(out), *options]
 
 
@@ -89,7 +89,7 @@ def kill_and_continue(data: Path, whole: Path, out: Path, kills: int, seed: int)
             # Wait for the first step, so that the kill meets training and not the start of the interpreter.
             assert process.stderr is not None
             process.stderr.readline()
-            time.sleep(moments.uniform(0.0, 0.6))
+            time.sleep(moments.uniform(0.0, 0.4))
             process.kill()
             process.wait()
         else:
