@@ -152,9 +152,9 @@ def test_interruption_exits_130_and_the_command_continues() -> None:
 def test_every_shipped_recipe_gives_the_paper_s_sizes(name: str) -> None:
     recipe = recipe_from(_settings(name))
     sizes = {
-        "paper-burgers": (1100, 1024),
-        "paper-navier-stokes": (40, 256),
-        "paper-heat": (40, 256),
+        "paper-burgers": (1200, 1024),
+        "paper-navier-stokes": (60, 256),
+        "paper-heat": (60, 256),
         "large-navier-stokes": (5000, 64),
     }
     assert (recipe.samples, recipe.resolution) == sizes[name]
