@@ -126,7 +126,8 @@ def plan(recipe: Recipe, path: Path, device: str) -> Plan:
     parts = tuple(range(first, min(first + step, recipe.samples)) for first in range(0, recipe.samples, step))
     folder = parts_folder(path)
     begun = folder / "recipe.json"
-    if begun.exists():
+    # Settings under which nothing was made yet (a first attempt that failed) bind nobody.
+    if begun.exists() and any(folder.glob("part-*.h5")):
         difference = _difference(json.loads(begun.read_text()), json.loads(layout.config))
         if difference:
             raise InputError(

@@ -185,3 +185,20 @@ def test_wrong_recipes_are_one_line(
     Path("r.yaml").write_text(text)
     assert _run(monkeypatch, "generate", "recipe", "r.yaml", "--out", "d.h5") == 2
     assert line in capsys.readouterr().err
+
+
+def test_settings_under_which_nothing_was_made_do_not_stand_in_the_way(kitipde, tmp_path) -> None:
+    command = (
+        "generate",
+        "navier-stokes",
+        "--samples",
+        2,
+        "--resolution",
+        16,
+        "--frames",
+        2,
+        "--out",
+        tmp_path / "d.h5",
+    )
+    assert kitipde(*command, "--dt", 5, "--interval", 10).code == 2
+    assert kitipde(*command).code == 0
