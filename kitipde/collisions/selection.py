@@ -91,6 +91,11 @@ def pairs_at_rate(
     most = min(int(number.max()) if samples else 0, particles * (particles - 1) // 2)
     if most <= 0:
         return _no_pairs(x)
+    wanted = number.nonzero().flatten()
+    if 2 * len(wanted) < samples:
+        # Tokens have few particles, so at a low rate most of them have no collision to look for.
+        pairs = pairs_at_rate(x[wanted], v[wanted], number[wanted])
+        return pairs._replace(sample=wanted[pairs.sample])
     position = _centred(x)
     velocity = _at_rest_where_broken(_centred(v), position)
     record = x.new_full((samples, most), -math.inf)
