@@ -1,7 +1,7 @@
 """Cost and error of our solvers against the original generators, exponax and torch-cfd.
 
     pip install --target /tmp/peers exponax==0.2.0 torch-cfd==0.2.6
-    python benchmarks/datagen.py --peers /tmp/peers --out docs/results/datagen.md
+    python -P benchmarks/datagen.py --peers /tmp/peers --out docs/results/datagen.md
 
 Without --peers, or with a peer that is not there, its rows are left out with a line that says so. Everything runs in
 float64 on one thread; times are processor time, the smallest of several runs, so that other work on the machine falls
@@ -25,9 +25,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-# This file must not be taken for the package of its name.
-sys.path.pop(0)
 
 # Before torch and JAX read them.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

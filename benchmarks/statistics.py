@@ -1,6 +1,6 @@
 """How often the comparison's interval holds the truth and how often its verdict is wrong, in simulated studies.
 
-    python benchmarks/statistics.py --studies 1000 --out table.md
+    python -P benchmarks/statistics.py --studies 1000 --out table.md
 
 A study trains two models with K seeds and tests them on M samples. The logarithm of an error is the sum of the sample's
 difficulty (common to both models), an effect of the seed, one of the sample on this model, and one of the two together;

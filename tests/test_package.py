@@ -60,3 +60,9 @@ def test_every_command_of_the_readme_exists_with_its_options(command: str, kitip
     assert help_text.code == 0
     missing = {option for option in options if option not in help_text.out.replace("\n", " ")}
     assert not missing
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "benchmarks").glob("*.py")), ids=lambda path: path.stem)
+def test_every_benchmark_starts(path: Path) -> None:
+    command = [sys.executable, "-P", str(path), "--help"]
+    assert subprocess.run(command, capture_output=True, text=True).returncode == 0
