@@ -12,6 +12,7 @@ of its own directions.
 import hashlib
 import importlib.util
 import math
+from abc import ABC, abstractmethod
 from itertools import pairwise
 
 import torch
@@ -96,7 +97,7 @@ class PlainResidual(nn.Module):
         return drifted(x, v, self.dt)
 
 
-class ScheduledResidual(nn.Module):
+class ScheduledResidual(nn.Module, ABC):
     """What all kinds but `plain` have: a strength that follows a schedule, and the plain addition in evaluation."""
 
     collision_strength: Tensor
@@ -124,9 +125,9 @@ class ScheduledResidual(nn.Module):
     def forward(self, x: Float[Tensor, "B C *S"], v: Float[Tensor, "B C *S"]) -> Float[Tensor, "B C *S"]:
         return self.trained(x, v) if self.training else drifted(x, v, self.config.dt)
 
+    @abstractmethod
     def trained(self, x: Float[Tensor, "B C *S"], v: Float[Tensor, "B C *S"]) -> Float[Tensor, "B C *S"]:
         """What replaces the addition while training."""
-        raise NotImplementedError
 
 
 class CollisionResidual(ScheduledResidual):
