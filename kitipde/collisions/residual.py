@@ -182,19 +182,20 @@ class AccelerationResidual(CollisionResidual):
     """
 
     law = "kiti"
+    before: "AccelerationResidual | None"
 
     def __init__(self, config: ResidualConfig, layer: int) -> None:
         super().__init__(config, layer)
         self.velocity: Tensor | None = None
         # Outside of the module's registered children: the layer before is a neighbour, not a part.
-        self.__dict__["before"] = None
+        object.__setattr__(self, "before", None)
 
     def follow(self, before: "AccelerationResidual") -> None:
         """Takes the velocities that `before` leaves behind."""
-        self.__dict__["before"] = before
+        object.__setattr__(self, "before", before)
 
     def trained(self, x: Float[Tensor, "B C *S"], v: Float[Tensor, "B C *S"]) -> Float[Tensor, "B C *S"]:
-        before, dt = self.__dict__["before"], self.config.dt
+        before, dt = self.before, self.config.dt
         carried = None if before is None else before.velocity
         start = torch.randn_like(v) if carried is None else carried
         if before is not None:
