@@ -115,6 +115,9 @@ def case(setting: Setting, form: str, repeats: int) -> dict[str, float | None]:
     options = FORMS[form]
     generator = torch.Generator().manual_seed(0)
     x, v, gradient = (smooth_fields(setting.shape, generator) for _ in range(3))
+    if setting.layout == "token":
+        # As a transformer has them: the channels of a token lie together.
+        x, v, gradient = (each.transpose(1, 2).contiguous().transpose(1, 2) for each in (x, v, gradient))
     # What the first call loads is no memory of collisions.
     small = torch.randn(1, 8, 8, requires_grad=True)
     make_residual(ResidualConfig(kind="kiti", collision_heads=8), 0, 1)(small, small).sum().backward()

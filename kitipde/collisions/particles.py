@@ -7,7 +7,7 @@ R^d. The layouts are
     token    the channels of each grid point are reshaped to (d, N), N = C/d              samples = B·|S|
     channel  each channel's whole field is one particle, N = C and d = |S|                samples = B
 
-`flat` and `channel` are views: no data moves.
+`flat` and `channel` are views: no data moves; nor does it for `token` when a point's channels lie together in memory.
 """
 
 import math
@@ -41,8 +41,9 @@ def to_particles(features: Float[Tensor, "B C *S"], layout: str, heads: int) -> 
     _check_heads(layout, heads, channels, points)
     if layout == "flat":
         return features.reshape(batch, heads, channels * points // heads).transpose(1, 2)
-    split = features.reshape(batch, heads, channels // heads, points)
-    return split.permute(0, 3, 2, 1).reshape(batch * points, channels // heads, heads)
+    # A token stream [B, tokens, C], seen as a feature map, is a view here: its tokens lie together already.
+    tokens = features.reshape(batch, channels, points).transpose(1, 2)
+    return tokens.reshape(batch * points, heads, channels // heads).transpose(1, 2)
 
 
 def to_features(
@@ -53,9 +54,9 @@ def to_features(
         return particles.reshape(like.shape)
     if layout == "flat":
         return particles.transpose(1, 2).reshape(like.shape)
-    batch, _, *grid = like.shape
-    split = particles.reshape(batch, math.prod(grid), *particles.shape[1:])
-    return split.permute(0, 3, 2, 1).reshape(like.shape)
+    batch, channels, *grid = like.shape
+    tokens = particles.transpose(1, 2).reshape(batch, math.prod(grid), channels)
+    return tokens.transpose(1, 2).reshape(like.shape)
 
 
 def check_particles(config: ResidualConfig, channels: int, grid: tuple[int, ...]) -> None:

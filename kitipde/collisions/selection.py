@@ -132,7 +132,7 @@ def _promising(position: Centred, velocity: Centred, tile: Tile, record: Float[T
     best = record[tile.samples]
     most, rows = best.shape[1], nearest.shape[1]
     # Rounding can swap neighbours in the order of scores: take some more, exact scores decide.
-    enough = most + most // 4 + 4
+    enough = most + max(2, most // 4)
     if 4 * most > rows or best[:, -1].isnan().any():
         return _best(least, velocity, tile, enough)
     # The nearest neighbours of the rows that have the nearest ones: probably good pairs, and quickly found.
