@@ -45,7 +45,7 @@ app = _app()
 
 def main() -> NoReturn:
     """Run the command line and exit with its code."""
-    # Threads that wait by spinning make a small model fifty times slower as soon as another process wants a core too.
+    # Threads that wait by spinning make a small model many times slower as soon as another process wants a core too.
     # The OpenMP runtime reads this when torch loads it, so it must be said before.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
