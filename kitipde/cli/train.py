@@ -96,8 +96,8 @@ def _shipped(model: str, data: Path | None) -> str:
 def _start(model: str, config: "RunConfig", out: Path | None, overwrite: bool) -> "Run":
     from kitipde.training.run import start_run
 
-    equation = config.data.target if config.data.path is None else config.data.path.stem
-    return start_run(config, out or Path("runs") / f"{model}-{equation}-{config.residual.kind}", overwrite)
+    dataset = "" if config.data.path is None else f"-{config.data.path.stem}"
+    return start_run(config, out or Path("runs") / f"{model}{dataset}-{config.residual.kind}", overwrite)
 
 
 def _continue(out: Path | None, seeds: int | None) -> "Run":

@@ -241,7 +241,7 @@ def _statistics(
 ) -> Float[Tensor, "replicas 4"]:
     samples, particles, _ = v.shape
     replica = sample // max(1, samples // replicas)
-    # Over memory in its order: a norm over strided particles takes ten times as long.
+    # Over memory in its order: a norm over strided particles takes far longer.
     in_order = v if v.stride(-1) == 1 else v.transpose(1, 2)
     scale = torch.linalg.vector_norm(in_order.unflatten(0, (replicas, samples // replicas)), dim=(1, 2, 3))
     energy = scale.square()

@@ -29,7 +29,7 @@ class Attachment:
     """The residuals put into a model.
 
     Attributes:
-        residuals: one for each sum; `collect`, `advance` and `check_particles` of `kitipde.collisions` take them.
+        residuals: one for each sum; `collect` and `advance` of `kitipde.collisions` take them.
         handles: of the hooks.
     """
 

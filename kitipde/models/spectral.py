@@ -105,8 +105,8 @@ def _map_each_mode(
 ) -> Complex[Tensor, "batch out_channels *kept"]:
     """Σ_i ŵ_io(k) v̂_i(k): for each wavenumber one matrix product.
 
-    The complex matrices are written as real ones of twice the size, [[Re, Im], [-Im, Re]], because batched products of
-    complex matrices are several times slower on a CPU.
+    The complex matrices are written as real ones of twice the size, [[Re, Im], [-Im, Re]], because torch computes
+    batched products of complex matrices on a CPU one matrix at a time.
     """
     batch, kept = len(spectrum), spectrum.shape[2:]
     channels_in, channels_out = weight.shape[:2]
