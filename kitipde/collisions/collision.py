@@ -12,12 +12,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from kitipde.collisions.noise import ROUNDING
 from kitipde.collisions.operator import LAWS, Pairs, collide, collide_adjoint
 from kitipde.collisions.selection import even_roundings, pairs_at_rate, pairs_by_coefficient
 
 __all__ = ["Rule", "collided", "in_front"]
-
-ROUNDING = 0x5DEECE66D
 
 
 class Rule(NamedTuple):
@@ -194,6 +193,7 @@ def _pairs_at_rates(x: Tensor, v: Tensor, strength: Tensor, key: Tensor) -> Pair
     generators = _generators(key ^ ROUNDING)
     share = samples // len(generators)
     wished = strength.reshape(-1).to(torch.float64).cpu() * particles / 2
-    rounding = torch.stack([even_roundings(share, x.device, each) for each in generators])
+    starts = (torch.rand(1, generator=each, dtype=torch.float64, device=x.device) for each in generators)
+    rounding = torch.stack([even_roundings(start, share) for start in starts])
     number = torch.floor(wished.to(x.device)[:, None] + rounding).long()
     return pairs_at_rate(x, v, number.flatten())

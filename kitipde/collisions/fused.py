@@ -22,6 +22,7 @@ from torch import Tensor
 
 from kitipde.collisions.collision import Rule, in_front
 from kitipde.collisions.laplacian import statistics, thresholds
+from kitipde.collisions.noise import ROUNDING
 from kitipde.collisions.operator import LAWS
 
 __all__ = ["fused_collide", "fused_collide_adjoint", "fused_collided", "fused_fastest"]
@@ -215,7 +216,7 @@ def fused_collided(
     if x.shape[1] < 2 or x.numel() == 0:
         return torch.add(x, v, alpha=rule.dt), x.new_zeros(4)
     with torch.no_grad():
-        threshold = thresholds(x, v, strength, rule.by_rate, most)
+        threshold = thresholds(x, v, key ^ ROUNDING, strength, rule.by_rate, most)
     out, count, change, _ = _Fused.apply(x, v, key, threshold, rule.law, rule.dt, rule.update_position)  # pyright: ignore[reportGeneralTypeIssues]
     return out, statistics(v, change, count[..., None])
 

@@ -21,9 +21,10 @@ Shapes are fixed and nothing goes to the host, but memory is O(N²) for each sam
 """
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from kitipde.collisions.noise import ROUNDING, normal_like, uniform
 from kitipde.collisions.operator import LAWS, Law
 from kitipde.collisions.selection import even_roundings
 
@@ -33,6 +34,7 @@ __all__ = ["acceptance", "collided_by_matrices", "laplacian_noise", "statistics"
 def collided_by_matrices(
     x: Float[Tensor, "samples N d"],
     v: Float[Tensor, "samples N d"],
+    key: Int[Tensor, ""],
     strength: Float[Tensor, ""],
     law: str,
     by_rate: bool,
@@ -45,6 +47,7 @@ def collided_by_matrices(
     Args:
         x: positions.
         v: velocities.
+        key: seed of this call's random numbers.
         strength: coll_coef, or collisions per particle.
         law: `kiti` or `kiti-published`.
         by_rate: which of the two `strength` is.
@@ -55,10 +58,10 @@ def collided_by_matrices(
     plain = torch.add(x, v, alpha=dt)
     if x.shape[1] < 2 or x.numel() == 0:
         return plain, x.new_zeros(4)
-    accepted, sound = acceptance(x.detach(), v.detach(), strength, by_rate, most)
+    accepted, sound = acceptance(x.detach(), v.detach(), key ^ ROUNDING, strength, by_rate, most)
     # Zero times a value that is not finite is no zero: such samples take no part.
     position, velocity = torch.where(sound, x, 0), torch.where(sound, v, 0)
-    change = velocity_sums(velocity, accepted, LAWS[law])
+    change = velocity_sums(velocity, accepted, LAWS[law], key)
     count = accepted.sum(dim=2, keepdim=True)
     start = (position + (count * position + accepted @ position) / 2) / (1 + count) if update_position else position
     collided = torch.where(count > 0, torch.add(start, velocity + change, alpha=dt), plain)
@@ -66,16 +69,17 @@ def collided_by_matrices(
 
 
 def velocity_sums(
-    v: Float[Tensor, "samples N d"], accepted: Float[Tensor, "samples N N"], law: Law
+    v: Float[Tensor, "samples N d"], accepted: Float[Tensor, "samples N N"], law: Law, key: Int[Tensor, ""]
 ) -> Float[Tensor, "samples N d"]:
     """Σ_j Δv_ij: the pull to the centres of mass, and the noise."""
     pull = law.drift / 2 * (accepted @ v - accepted.sum(dim=2, keepdim=True) * v)
-    return pull + laplacian_noise(v, accepted, torch.randn_like(v), law.scatter) if law.scatter else pull
+    return pull + laplacian_noise(v, accepted, normal_like(key, v), law.scatter) if law.scatter else pull
 
 
 def acceptance(
     x: Float[Tensor, "samples N d"],
     v: Float[Tensor, "samples N d"],
+    key: Int[Tensor, ""],
     strength: Float[Tensor, ""],
     by_rate: bool,
     most: int,
@@ -86,13 +90,14 @@ def acceptance(
     the threshold may fall on the other side. A relative speed within rounding of zero is taken as zero.
     """
     score, sound = _scores(x, v)
-    upper = score > _thresholds(score, strength, by_rate, most)[:, None, None]
+    upper = score > _thresholds(score, key, strength, by_rate, most)[:, None, None]
     return (upper | upper.mT).to(x.dtype), sound
 
 
 def thresholds(
     x: Float[Tensor, "samples N d"],
     v: Float[Tensor, "samples N d"],
+    key: Int[Tensor, ""],
     strength: Float[Tensor, ""],
     by_rate: bool,
     most: int,
@@ -100,7 +105,7 @@ def thresholds(
     """What ln(V_r / max V_r) − X_r has to exceed in each sample: ln(1 − coll_coef), or a quantile."""
     if not by_rate:
         return torch.log1p(-strength.to(x.dtype)).expand(len(x)).contiguous()
-    return _thresholds(_scores(x, v)[0], strength, by_rate, most)
+    return _thresholds(_scores(x, v)[0], key, strength, by_rate, most)
 
 
 def laplacian_noise(
@@ -193,7 +198,11 @@ def _scores(
 
 
 def _thresholds(
-    score: Float[Tensor, "samples N N"], strength: Float[Tensor, ""], by_rate: bool, most: int
+    score: Float[Tensor, "samples N N"],
+    key: Int[Tensor, ""],
+    strength: Float[Tensor, ""],
+    by_rate: bool,
+    most: int,
 ) -> Float[Tensor, "samples"]:
     """With a rate: between the last score of rate·N/2 pairs and the next, a fraction rounded up or down at random."""
     if not by_rate:
@@ -201,7 +210,7 @@ def _thresholds(
     samples, particles, _ = score.shape
     largest = min(most, particles * (particles - 1) // 2)
     highest = score.flatten(1).topk(largest + 1, dim=1).values
-    wished = strength * particles / 2 + even_roundings(samples, score.device)
+    wished = strength * particles / 2 + even_roundings(uniform(key, 1, torch.float64), samples)
     number = wished.long().clamp_max(largest)[:, None]
     between = (highest.gather(1, (number - 1).clamp_min(0)) + highest.gather(1, number)) / 2
     return torch.where(number > 0, between, torch.inf)[:, 0]

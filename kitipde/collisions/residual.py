@@ -5,8 +5,8 @@
     residual.eval();  y = residual(x, v)     # x + dt·v, the bits of the plain addition
 
 Residuals have no parameters and leave nothing in a state dict, so checkpoints of plain and colliding models are
-interchangeable. Random numbers come from torch's default generators; a collision draws one number from them, the seed
-of its own directions.
+interchangeable. Each call draws one number from torch's default generators, the seed of its own numbers, unless
+`key_noise` has said where seeds come from.
 """
 
 import hashlib
@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from kitipde.collisions.collision import Rule, collided
 from kitipde.collisions.diagnostics import tally, tally_buffer
 from kitipde.collisions.laplacian import collided_by_matrices
+from kitipde.collisions.noise import normal_like, uniform_like
 from kitipde.collisions.particles import check_particles, to_features, to_particles
 from kitipde.collisions.schedule import share
 from kitipde.config import ResidualConfig
@@ -72,8 +73,7 @@ def key_noise(model: nn.Module, *seeds: int) -> None:
 
     For replicas of a model that are trained together under `torch.func.vmap`: each model is given its own seeds before
     `torch.func.stack_module_state`, and collides as it would when trained alone with them. Repeating the call, each
-    epoch with (seed, epoch) say, is what makes a resumed run go on with the same directions. Not for kinds other than
-    `kiti`, `kiti-published` and `mixing` with `noise: exact`, nor for `target_rate` in the kernels for GPUs.
+    epoch with (seed, epoch) say, is what makes a resumed run go on with the same directions.
 
     Args:
         model: any module with residuals in it.
@@ -159,17 +159,16 @@ class CollisionResidual(ScheduledResidual):
         layout, heads = self.config.layout, self.config.collision_heads
         position, velocity = (to_particles(features.to(working), layout, heads) for features in (x, v))
         most = math.ceil(self.full_strength * position.shape[1] / 2) + 1
+        key = self.new_key() if key is None else key
         # Autocast would take the distances from products in half precision.
         with torch.autocast(x.device.type, enabled=False):
             if self.config.noise == "gaussian":
-                moved, statistics = collided_by_matrices(position, velocity, self.collision_strength, *rule, most)
+                moved, statistics = collided_by_matrices(position, velocity, key, self.collision_strength, *rule, most)
             elif has_kernels(x):
                 from kitipde.collisions.fused import fused_collided
 
-                key = self.new_key() if key is None else key
                 moved, statistics = fused_collided(position, velocity, key, self.collision_strength, rule, most)
             else:
-                key = self.new_key() if key is None else key
                 moved, statistics = collided(position, velocity, key, self.collision_strength, rule)
         return to_features(moved, x, layout).to(result), statistics
 
@@ -197,7 +196,7 @@ class AccelerationResidual(CollisionResidual):
     def trained(self, x: Float[Tensor, "B C *S"], v: Float[Tensor, "B C *S"]) -> Float[Tensor, "B C *S"]:
         before, dt = self.before, self.config.dt
         carried = None if before is None else before.velocity
-        start = torch.randn_like(v) if carried is None else carried
+        start = normal_like(self.new_key(), v) if carried is None else carried
         if before is not None:
             before.velocity = None
         velocity, key = start + dt * v, self.new_key()
@@ -230,7 +229,7 @@ class NoiseResidual(ScheduledResidual):
         variance = self.collision_strength.to(v.dtype) * spread / dimension
         # The root has no gradient at zero, where there is no noise either.
         deviation = torch.where(variance > 0, torch.where(variance > 0, variance, 1).sqrt(), 0)
-        noisy = velocity + deviation * torch.randn_like(velocity)
+        noisy = velocity + deviation * normal_like(self.new_key(), velocity)
         return drifted(x, to_features(noisy, v, layout), self.config.dt)
 
 
@@ -242,7 +241,7 @@ class DropoutResidual(ScheduledResidual):
 
     def trained(self, x: Float[Tensor, "B C *S"], v: Float[Tensor, "B C *S"]) -> Float[Tensor, "B C *S"]:
         probability = self.collision_strength.to(v.dtype)
-        kept = (torch.rand_like(v) >= probability) / (1 - probability)
+        kept = (uniform_like(self.new_key(), v) >= probability) / (1 - probability)
         return drifted(x, v * kept.to(v.dtype), self.config.dt)
 
 

@@ -69,15 +69,14 @@ def pairs_by_coefficient(x: Float[Tensor, "samples N d"], v: Float[Tensor, "samp
     return _ordered(pairs, rate > threshold)
 
 
-def even_roundings(
-    samples: int, device: torch.device, generator: torch.Generator | None = None
-) -> Float[Tensor, "samples"]:
+def even_roundings(start: Float[Tensor, "1"], samples: int) -> Float[Tensor, "samples"]:
     """Numbers r in [0, 1): ⌊a + r⌋ is a on average, and over the batch as nearly as whole numbers can be.
 
-    Each is uniform, and together they are evenly spread, from a random start.
+    Args:
+        start: a random number, uniform in [0, 1); so is then each r, and together they are evenly spread.
+        samples: how many.
     """
-    start = torch.rand(1, generator=generator, dtype=torch.float64, device=device)
-    return (start + torch.arange(samples, dtype=torch.float64, device=device) / max(1, samples)) % 1
+    return (start + torch.arange(samples, dtype=start.dtype, device=start.device) / max(1, samples)) % 1
 
 
 def pairs_at_rate(

@@ -13,6 +13,9 @@ from kitipde.collisions.selection import pairs_at_rate, pairs_by_coefficient
 from kitipde.config import ResidualConfig
 
 
+KEY = torch.tensor(7)
+
+
 def listed(accepted):
     return Pairs(*torch.triu(accepted).nonzero(as_tuple=True))
 
@@ -25,7 +28,7 @@ def same(pairs, others):
 def test_acceptance_matrix_marks_the_selected_pairs(cloud, coll_coef):
     x, v = cloud(4, 12, 3)
     v[1, 5] = v[1, 2]
-    accepted, sound = acceptance(x, v, torch.tensor(coll_coef), False, 0)
+    accepted, sound = acceptance(x, v, KEY, torch.tensor(coll_coef), False, 0)
     assert sound.all()
     chosen = pairs_by_coefficient(x, v, coll_coef)
     order = sorted(zip(*(column.tolist() for column in chosen), strict=True))
@@ -34,7 +37,7 @@ def test_acceptance_matrix_marks_the_selected_pairs(cloud, coll_coef):
 
 def test_acceptance_by_rate_marks_the_pairs_of_highest_score(cloud):
     x, v = cloud(4, 12, 3)
-    accepted, _ = acceptance(x, v, torch.tensor(0.5), True, 4)
+    accepted, _ = acceptance(x, v, KEY, torch.tensor(0.5), True, 4)
     best = sorted(zip(*(column.tolist() for column in pairs_at_rate(x, v, torch.full((4,), 3))), strict=True))
     assert sorted(zip(*(column.tolist() for column in listed(accepted)), strict=True)) == best
 
@@ -43,7 +46,7 @@ def test_acceptance_by_rate_marks_the_pairs_of_highest_score(cloud):
 def test_without_noise_matrix_products_equal_the_sums_over_pairs(cloud, update_position, monkeypatch):
     monkeypatch.setitem(LAWS, "kiti", LAWS["mixing"])
     x, v = cloud(3, 12, 4)
-    out, statistics = collided_by_matrices(x, v, torch.tensor(0.9), "kiti", False, 0.7, update_position, 0)
+    out, statistics = collided_by_matrices(x, v, KEY, torch.tensor(0.9), "kiti", False, 0.7, update_position, 0)
     pairs = pairs_by_coefficient(x, v, 0.9)
     expected, counted = collide(x, v, pairs, [torch.Generator()], LAWS["mixing"], 0.7, update_position)
     torch.testing.assert_close(out, expected, rtol=1e-12, atol=1e-12)
