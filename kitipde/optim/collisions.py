@@ -1,0 +1,122 @@
+"""Collisions between the gradients of a layer's neurons: equations (5)-(8) and Algorithms 1 and 2 of KO.
+
+Neurons i = 1…N of a layer have weights w_i, their positions, and gradients g_i, their velocities, in R^D.
+
+Hard collisions are those of particles (`kitipde.collisions.operator`) without a change of position:
+
+    w_r = |w_i − w_j|,   g_r = |g_i − g_j|,   g_cm = (g_i + g_j)/2                                     (5)
+    Δg_ij = g_cm + ½ g_r n_ij − g_i,   n_ij uniform on the unit sphere, n_ji = −n_ij                    (6)
+    the pair collides if g_r e^(−w_r) / max g_r > 1 − coll_coef                                         (7)
+    g*_i = g_i + Σ_j Δg_ij                                                                              (8)
+
+Δg_ij + Δg_ji = 0: the sum of the gradients over the neurons does not change.
+
+Soft collisions are a repulsion without chance:
+
+    Δg = −(cos(w, w) ∘ cos(g, g)) g,   g* = g + coll_coef Δg                                  (Algorithm 2)
+
+with cos the N×N matrices of cosines. As printed, their diagonals take part, so that each neuron repels itself,
+g* = (1 − coll_coef) g − …; here they are left out unless asked for. A weight or gradient of zero has the cosine 0.
+
+References:
+    KO, sections 3.3 and appendix A.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from kitipde.collisions.laplacian import acceptance, laplacian_noise
+from kitipde.collisions.operator import LAWS, collide
+from kitipde.collisions.selection import pairs_at_rate, pairs_by_coefficient
+
+__all__ = ["cosines", "hard_collisions", "hard_collisions_in_law", "soft_collisions"]
+
+
+def hard_collisions(
+    w: Float[Tensor, "replicas N D"],
+    g: Float[Tensor, "replicas N D"],
+    coll_coef: float,
+    target_rate: float | None,
+    generators: list[torch.Generator],
+) -> tuple[Float[Tensor, "replicas N D"], Float[Tensor, "replicas"]]:
+    """Equations (5)-(8) pair by pair: memory O(N·D), time in proportion to the collisions.
+
+    Args:
+        w: weights.
+        g: gradients. A replica with one that is not finite has no collisions.
+        coll_coef: threshold of equation (7).
+        target_rate: collisions per neuron; if given, they are the pairs with the largest g_r e^(−w_r).
+        generators: one for each replica.
+
+    Returns:
+        The gradients after the collisions, and the collisions per neuron.
+    """
+    if target_rate is None:
+        pairs = pairs_by_coefficient(w, g, coll_coef)
+    else:
+        neurons = w.shape[1]
+        draws = [torch.rand(1, generator=each, dtype=torch.float64, device=w.device) for each in generators]
+        most = neurons * (neurons - 1) // 2
+        # A fraction of a pair is rounded up or down at random.
+        number = (torch.cat(draws) + target_rate * neurons / 2).long().clamp_max(most)
+        pairs = pairs_at_rate(w, g, number)
+    if len(pairs.sample) == 0:
+        return g, g.new_zeros(len(g))
+    # Positions of zero, which need no memory: x* + v' is then v', unrounded.
+    nowhere = g.new_zeros(1).expand(g.shape)
+    after, statistics = collide(nowhere, g, pairs, generators, LAWS["kiti"], 1.0, False)
+    return after, statistics[:, 0]
+
+
+def hard_collisions_in_law(
+    w: Float[Tensor, "replicas N D"],
+    g: Float[Tensor, "replicas N D"],
+    coll_coef: float,
+    generators: list[torch.Generator],
+) -> tuple[Float[Tensor, "replicas N D"], Float[Tensor, "replicas"]]:
+    """Equations (5)-(8) with Σ_j ½ g_r n_ij drawn from the normal law of the same mean and covariance.
+
+    N·D random numbers instead of D for each collision (`kitipde.collisions.laplacian` says how good that is), N×N
+    matrices and no synchronisation with the host. Arguments and results are those of `hard_collisions`.
+    """
+    law = LAWS["kiti"]
+    # Only a rate's rounding would need the key.
+    no_key = torch.zeros((), dtype=torch.long, device=g.device)
+    accepted, sound = acceptance(w, g, no_key, g.new_tensor(coll_coef), by_rate=False, most=0)
+    count = accepted.sum(2, keepdim=True)
+    finite = torch.where(sound, g, 0)
+    normal = torch.stack(
+        [torch.randn(g.shape[1:], generator=each, dtype=g.dtype, device=g.device) for each in generators]
+    )
+    pull = law.drift / 2 * (accepted @ finite - count * finite)
+    after = g + torch.where(count > 0, pull + laplacian_noise(finite, accepted, normal, law.scatter), 0)
+    return after, count.mean((1, 2))
+
+
+def soft_collisions(
+    w: Float[Tensor, "replicas N D"], g: Float[Tensor, "replicas N D"], coll_coef: float, self_similarity: bool
+) -> Float[Tensor, "replicas N D"]:
+    """Algorithm 2: g − coll_coef (cos(w, w) ∘ cos(g, g)) g.
+
+    Args:
+        w: weights.
+        g: gradients.
+        coll_coef: factor of the repulsion.
+        self_similarity: whether the diagonal takes part.
+    """
+    similarity = cosines(w).mul_(cosines(g))
+    if not self_similarity:
+        similarity.diagonal(dim1=1, dim2=2).zero_()
+    return torch.baddbmm(g, similarity, g, alpha=-coll_coef)
+
+
+def cosines(a: Float[Tensor, "replicas N D"]) -> Float[Tensor, "replicas N N"]:
+    """cos(a_i, a_j) of all pairs; 0 where a_i or a_j is zero."""
+    largest = a.abs().amax(2, keepdim=True)
+    # Squares of small weights would underflow: each row is first brought to the size of 1.
+    scaled = a / torch.where(largest > 0, largest, 1)
+    product = torch.bmm(scaled, scaled.mT)
+    length = product.diagonal(dim1=1, dim2=2).sqrt()
+    inverse = torch.where(length > 0, 1 / length, 0)
+    return product * (inverse[:, :, None] * inverse[:, None, :])
