@@ -23,6 +23,7 @@ from datagen.errors import InputError
 from datagen.fields import sample_seeds
 from datagen.machine import Machine
 from datagen.store.layout import Layout
+from datagen.store.parts import parts_folder, remove_all
 from datagen.store.reader import open_dataset
 from datagen.store.verify import verify
 from datagen.store.writer import atomic_path, merge_files, write_file
@@ -254,20 +255,6 @@ def discard_damaged_parts(work: Plan, machine: Machine) -> Plan:
     return replace(work, missing=tuple(sorted((*work.missing, *damaged))))
 
 
-def remove_all(path: Path) -> None:
-    """Forget the file and what was begun of it, for a fresh start.
-
-    Raises:
-        InputError: it cannot be removed.
-    """
-    try:
-        path.unlink(missing_ok=True)
-        if parts_folder(path).exists():
-            shutil.rmtree(parts_folder(path))
-    except OSError as error:
-        raise InputError(f"cannot remove {path}: {error.strerror}") from error
-
-
 def check_disk(work: Plan, numbers: Sequence[int]) -> None:
     """Refuse to begin what the disk cannot hold: the parts still to be made and, beside all parts, the finished file.
 
@@ -284,11 +271,6 @@ def check_disk(work: Plan, numbers: Sequence[int]) -> None:
             f"the disk of {place} has {_readable(free)} free; "
             f"{work.path.name} needs {_readable(needed)} while it is made"
         )
-
-
-def parts_folder(path: Path) -> Path:
-    """Where the parts of an unfinished file wait."""
-    return path.with_name(path.name + ".parts")
 
 
 def _intact(path: Path, samples: int) -> bool:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from datagen.errors import InputError
+from datagen.store.mesh import NODE_TYPES, Mesh
 from datagen.store.reader import Dataset
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ _FRAMES = 4
 
 
 def draw(data: Dataset, path: Path) -> None:
-    """Draw lines (1-D) or maps (2-D) of the first samples; of fields with time, frames from the first to the last.
+    """Draw lines (1-D) or maps (2-D, or a mesh near its airfoil) of the first samples, frames from first to last.
 
     Args:
         data: an open data set.
@@ -33,7 +34,10 @@ def draw(data: Dataset, path: Path) -> None:
     kinds = FigureCanvasAgg(Figure()).get_supported_filetypes()
     if path.suffix[1:] not in kinds:
         raise InputError(f"no picture format '{path.suffix}' (allowed: {', '.join(sorted(kinds))})")
-    figure = _lines(data, Figure) if len(data.grid) == 1 else _maps(data, Figure)
+    if data.mesh is not None:
+        figure = _mesh_maps(data, data.mesh, Figure)
+    else:
+        figure = _lines(data, Figure) if len(data.grid) == 1 else _maps(data, Figure)
     constants = [f"{name} = {data.attributes[name]:g}" for name in ("nu", "alpha") if name in data.attributes]
     figure.suptitle(", ".join([f"{data.path.name}: {data.equation}", *constants]))
     try:
@@ -78,6 +82,36 @@ def _maps(data: Dataset, new_figure: type) -> "Figure":
             axes.set(xticks=[], yticks=[])
             if index == 0:
                 axes.set_title(f"t = {_time(data, frame):g}", fontsize="small")
+        line[0].set_ylabel(f"sample {index}")
+        figure.colorbar(shown, ax=list(line), label=name)
+    return figure
+
+
+def _mesh_maps(data: Dataset, mesh: Mesh, new_figure: type) -> "Figure":
+    name = "pressure" if "pressure" in data.fields else next(iter(data.fields))
+    frames = _chosen(len(data.times)) if "time" in data.fields[name] and data.times is not None else [0]
+    rows = min(_SAMPLES, data.samples)
+    figure = new_figure(figsize=(2.8 * len(frames) + 1, 2.4 * rows + 0.6), layout="constrained")
+    panels = figure.subplots(rows, len(frames), squeeze=False)
+    near = mesh.node_type == NODE_TYPES["airfoil"]
+    near = near if near.any() else np.ones_like(near)
+    middle = 0.5 * (mesh.x[near].min() + mesh.x[near].max()), 0.5 * (mesh.y[near].min() + mesh.y[near].max())
+    reach = max(float(np.ptp(mesh.x[near])), float(np.ptp(mesh.y[near])))
+    # Quadrilaterals and the like are cut into triangles from their first node.
+    triangles = np.concatenate([mesh.cells[:, [0, k, k + 1]] for k in range(1, mesh.cells.shape[1] - 1)])
+    seen = (np.abs(mesh.x - middle[0]) < reach) & (np.abs(mesh.y - middle[1]) < reach)
+    for index, line in enumerate(panels):
+        images = [data.read(name, [index], slice(frame, frame + 1))[0, 0] for frame in frames]
+        least, largest = (float(limit([image[seen] for image in images])) for limit in (np.min, np.max))
+        shown = None
+        for axes, frame, image in zip(line, frames, images, strict=True):
+            shown = axes.tripcolor(
+                mesh.x, mesh.y, triangles, image, shading="gouraud", cmap="viridis", vmin=least, vmax=largest
+            )
+            axes.set(xticks=[], yticks=[], aspect="equal")
+            axes.set(xlim=(middle[0] - reach, middle[0] + reach), ylim=(middle[1] - reach, middle[1] + reach))
+            if index == 0:
+                axes.set_title(f"t = {_time(data, frame):.3g}", fontsize="small")
         line[0].set_ylabel(f"sample {index}")
         figure.colorbar(shown, ax=list(line), label=name)
     return figure

@@ -1,6 +1,7 @@
 """The data set format: NetCDF-4-compatible HDF5 that `xarray.open_dataset` reads as it is."""
 
 from datagen.store.layout import Coordinate, Layout, Variable
+from datagen.store.mesh import Mesh
 from datagen.store.reader import Dataset, open_dataset
 
-__all__ = ["Coordinate", "Dataset", "Layout", "Variable", "open_dataset"]
+__all__ = ["Coordinate", "Dataset", "Layout", "Mesh", "Variable", "open_dataset"]

@@ -8,7 +8,9 @@ import numpy as np
 
 from datagen.errors import InputError
 from datagen.store.layout import Layout
-from datagen.store.writer import merge_files, write_file
+from datagen.store.parts import parts_folder
+from datagen.store.verify import verify
+from datagen.store.writer import atomic_path, merge_files, write_file
 
 __all__ = ["ingest"]
 
@@ -21,6 +23,8 @@ def ingest(
     samples: int,
     read: Callable[[slice], Mapping[str, np.ndarray]],
     progress: Callable[[int, int], None] | None = None,
+    piece_bytes: int = _PIECE_BYTES,
+    resumable: bool = False,
 ) -> None:
     """Write a data set from values that are read a few samples at a time.
 
@@ -30,27 +34,53 @@ def ingest(
         samples: how many.
         read: gives the per-sample variables of a slice of samples.
         progress: called with (samples done, samples).
+        piece_bytes: most that is read at a time, if a sample is not larger.
+        resumable: whether pieces stay when the work is interrupted; the same call then continues after them.
 
     Raises:
-        InputError: a value is not finite, the folder cannot be written to, or the disk is full.
+        InputError: a value is not finite, the folder cannot be written to, or the disk is full; or pieces of other
+            settings are in the way.
     """
-    folder = path.with_name(path.name + ".parts")
-    if folder.exists():
-        raise InputError(f"{folder} is in the way: the parts of an unfinished data set; remove it")
-    step = max(1, _PIECE_BYTES // layout.sample_bytes())
+    folder = parts_folder(path)
+    _begin(folder, layout, resumable)
+    step = max(1, piece_bytes // layout.sample_bytes())
     pieces = []
     try:
         for first in range(0, samples, step):
             last = min(first + step, samples)
-            values = read(slice(first, last))
-            for name, array in values.items():
-                if not np.isfinite(array).all():
-                    raise InputError(f"{name} of the samples {first} to {last - 1} holds values that are not finite")
             pieces.append(folder / f"part-{len(pieces):05d}.h5")
-            # No seed of ours made them.
-            write_file(pieces[-1], layout, np.full(last - first, -1, dtype=np.int64), values, status=1)
+            if not (resumable and _intact(pieces[-1], last - first)):
+                values = read(slice(first, last))
+                for name, array in values.items():
+                    if not np.isfinite(array).all():
+                        raise InputError(
+                            f"{name} of the samples {first} to {last - 1} holds values that are not finite"
+                        )
+                # No seed of ours made them.
+                write_file(pieces[-1], layout, np.full(last - first, -1, dtype=np.int64), values, status=1)
             if progress:
                 progress(last, samples)
         merge_files(pieces, path, layout)
-    finally:
         shutil.rmtree(folder, ignore_errors=True)
+    finally:
+        if not (resumable and any(folder.glob("part-*.h5"))):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _begin(folder: Path, layout: Layout, resumable: bool) -> None:
+    settings = folder / "settings.json"
+    if folder.exists():
+        if not resumable:
+            raise InputError(f"{folder} is in the way: the parts of an unfinished data set; remove it")
+        if not settings.exists() or settings.read_text() != layout.config:
+            raise InputError(f"{folder} holds an unfinished data set of other settings: --overwrite begins anew")
+    elif resumable:
+        with atomic_path(settings) as temporary:
+            temporary.write_text(layout.config)
+
+
+def _intact(path: Path, samples: int) -> bool:
+    try:
+        return path.exists() and verify(path).samples == samples
+    except InputError:
+        return False

@@ -8,7 +8,7 @@ from jaxtyping import Float
 
 __all__ = ["AttributeValue", "Coordinate", "Layout", "Variable"]
 
-AttributeValue = str | int | float
+AttributeValue = str | int | float | np.ndarray
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,7 @@ class Layout:
         config: JSON text of the settings that made the samples: with the same config, the same samples.
         attributes: what a reader should know without decoding the config.
         shared: values of the variables that are the same for every sample.
+        dimensions: lengths of those that have no coordinate, such as the nodes of a mesh.
     """
 
     equation: str
@@ -72,11 +73,13 @@ class Layout:
     variables: tuple[Variable, ...]
     attributes: Mapping[str, AttributeValue]
     shared: Mapping[str, np.ndarray] = field(default_factory=dict)
+    dimensions: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def sizes(self) -> dict[str, int]:
         """Length of every dimension but `sample`."""
-        return {one.name: len(one.values) for one in self.coordinates if np.ndim(one.values) == 1}
+        along = {one.name: len(one.values) for one in self.coordinates if np.ndim(one.values) == 1}
+        return {**along, **self.dimensions}
 
     def sample_bytes(self) -> int:
         """Bytes of one sample before compression."""

@@ -13,7 +13,15 @@ from jaxtyping import Float32
 
 from datagen.errors import InputError, unknown
 from datagen.resampling import Method, check_grid, downsample
-from datagen.store.writer import FORMAT, IDENTITY_VARIABLES, as_array, dimensions, identifying_arrays
+from datagen.store.mesh import MESH_VARIABLES, Mesh
+from datagen.store.writer import (
+    FORMAT,
+    IDENTITY_VARIABLES,
+    as_array,
+    dimensions,
+    identifying_arrays,
+    is_bare_dimension,
+)
 
 __all__ = ["Dataset", "open_dataset", "reading"]
 
@@ -78,8 +86,9 @@ class Dataset:
         config: the settings that made it.
         identity: SHA-256 of settings and samples: two files with the same identity hold the same data.
         samples: how many.
-        grid: points along each space axis.
-        length: side of the periodic domain.
+        grid: points along each space axis; of a mesh, the number of its nodes.
+        length: side of the periodic domain; of a mesh, the longer side of the box round it.
+        mesh: the mesh that the fields live on, or None on a regular grid.
         coordinates: values along each dimension but `sample`.
         times: instants of the frames, or None for a file without time.
         fields: dimensions of every function of space, by name.
@@ -100,15 +109,22 @@ class Dataset:
             self.identity = str(self.attributes["identity"])
             self.length = float(self.attributes["domain_length"])
             self.config: Mapping[str, Any] = json.loads(self.attributes["config"])
-            self._dims = {name: dimensions(item) for name, item in file.items() if not _is_coordinate(item)}
+            self._dims = {name: dimensions(item) for name, item in file.items() if not _is_dimension(item)}
             self.coordinates = {
                 name: np.asarray(item[()]) for name, item in file.items() if _is_coordinate(item) and name != "sample"
             }
             self.samples = len(self.variable("sample"))
-            space = [name for name in self.coordinates if name != "time"]
-            self.fields = {name: dims for name, dims in self._dims.items() if set(dims) & set(space)}
-            self.parameters = tuple(name for name in self._dims if name not in self.fields)
-            self.grid = tuple(len(self.coordinates[name]) for name in space)
+            self.mesh = self._read_mesh() if "mesh" in self._dims else None
+            space = ["node"] if self.mesh else [name for name in self.coordinates if name != "time"]
+            self._sizes = {name: len(values) for name, values in self.coordinates.items() if np.ndim(values)}
+            if self.mesh:
+                self._sizes["node"] = len(self.mesh.x)
+            own = MESH_VARIABLES if self.mesh else ()
+            self.fields = {
+                name: dims for name, dims in self._dims.items() if set(dims) & set(space) and name not in own
+            }
+            self.parameters = tuple(name for name in self._dims if name not in self.fields and name not in own)
+            self.grid = tuple(self._sizes[name] for name in space)
             self.times = np.atleast_1d(self.coordinates["time"]) if "time" in self.coordinates else None
             if not self.fields or any(name not in self._dims for name in IDENTITY_VARIABLES):
                 raise KeyError("variables are missing")
@@ -208,10 +224,16 @@ class Dataset:
             hidden = ("CLASS", "NAME", "DIMENSION_LIST", "REFERENCE_LIST")
             return {key: _plain(value) for key, value in self._file[name].attrs.items() if key not in hidden}
 
+    def _read_mesh(self) -> Mesh:
+        x, y, cells, kinds = (np.asarray(self.variable(name)[()]) for name in MESH_VARIABLES[1:])
+        return Mesh(x.astype(np.float64), y.astype(np.float64), cells.astype(np.int32), kinds.astype(np.int8))
+
     def _target_grid(self, dims: tuple[str, ...], resolution: int | None, method: str) -> tuple[int, ...]:
-        grid = tuple(len(self.coordinates[name]) for name in dims if name not in ("sample", "time"))
+        grid = tuple(self._sizes[name] for name in dims if name not in ("sample", "time"))
         if resolution is None:
             return grid
+        if self.mesh:
+            raise InputError(f"{self.path} is on a mesh of {grid[0]} nodes: it has no other resolution")
         check_grid(grid[:1], (resolution,), method)
         target = tuple(points * resolution // grid[0] for points in grid)
         check_grid(grid, target, method)
@@ -229,7 +251,7 @@ class Dataset:
     def _nothing(self, dims: tuple[str, ...], frames: slice | None, grid: tuple[int, ...]) -> np.ndarray:
         shape = [0]
         if "time" in dims:
-            shape.append(len(range(len(self.coordinates["time"]))[frames or slice(None)]))
+            shape.append(len(range(self._sizes["time"])[frames or slice(None)]))
         return np.empty((*shape, *grid), np.float32)
 
 
@@ -244,3 +266,7 @@ def _plain(value: Any) -> Any:
 
 def _is_coordinate(item: Any) -> bool:
     return "axis" in item.attrs or item.name == "/sample"
+
+
+def _is_dimension(item: Any) -> bool:
+    return _is_coordinate(item) or is_bare_dimension(item)

@@ -24,6 +24,7 @@ __all__ = [
     "as_array",
     "atomic_path",
     "identity_of",
+    "is_bare_dimension",
     "merge_files",
     "sample_checksum",
     "write_file",
@@ -38,8 +39,14 @@ IDENTITY_VARIABLES = ("seed", "sample_status", "checksum")
 _SHARED_CHUNK = 128 * 1024
 _LARGEST_CHUNK = 1024 * 1024
 
+# Beyond this a file is not put together in memory, where it would stand beside its values.
+_LARGEST_IMAGE = 40 * 1024 * 1024
+
 # Deflate level 1 after byte shuffling costs 45 MB/s and saves a third; Fletcher's sum finds a flipped bit at reading.
 _FILTERS: dict[str, Any] = {"compression": "gzip", "compression_opts": 1, "shuffle": True, "fletcher32": True}
+
+# How NetCDF-4 marks a scale that gives a dimension its length and holds no values.
+_BARE_DIMENSION = "This is a netCDF dimension but not a netCDF variable."
 
 # The object headers of this version and later carry checksums of their own.
 _VERSION = ("v110", "v110")
@@ -105,16 +112,24 @@ def write_file(
         "checksum": np.array(sums, dtype=np.int64),
         **rounded,
     }
+    if sum(array.nbytes for array in records.values()) > _LARGEST_IMAGE:
+        with atomic_path(path) as temporary, h5py.File(temporary, "w", libver=_VERSION) as file:
+            _fill(file, layout, records)
+        return
     # In memory first: a disk that fills up then shows as an error of `write`, not as one inside HDF5's own cache.
     with h5py.File("in memory", "w", driver="core", backing_store=False, libver=_VERSION) as file:
-        _create(file, layout, len(seeds))
-        for name, array in records.items():
-            as_array(file, name)[...] = array
-        file.attrs["identity"] = identity_of(layout.config, identifying_arrays(file))
+        _fill(file, layout, records)
         file.flush()
         image = file.id.get_file_image()
     with atomic_path(path) as temporary, open(temporary, "wb") as target:
         target.write(image)
+
+
+def _fill(file: h5py.File, layout: Layout, records: Mapping[str, np.ndarray]) -> None:
+    _create(file, layout, len(records["seed"]))
+    for name, array in records.items():
+        as_array(file, name)[...] = array
+    file.attrs["identity"] = identity_of(layout.config, identifying_arrays(file))
 
 
 def merge_files(
@@ -178,7 +193,7 @@ def identifying_arrays(file: h5py.File) -> dict[str, np.ndarray]:
     return {
         name: np.asarray(array[()])
         for name, array in arrays.items()
-        if name in IDENTITY_VARIABLES or "sample" not in dimensions(array)
+        if (name in IDENTITY_VARIABLES or "sample" not in dimensions(array)) and not is_bare_dimension(array)
     }
 
 
@@ -202,29 +217,31 @@ def _create(file: h5py.File, layout: Layout, samples: int) -> None:
         dataset.attrs.update({"units": coordinate.units, "long_name": coordinate.long_name, "axis": coordinate.axis})
         if coordinate.values.ndim:
             dataset.make_scale(coordinate.name)
+    for name, length in layout.dimensions.items():
+        file.create_dataset(name, shape=(length,), dtype="int8").make_scale(f"{_BARE_DIMENSION}{length:10d}")
     for variable in (*_BOOKKEEPING, *layout.variables):
         _create_variable(file, variable, layout, samples)
 
 
 def _create_variable(file: h5py.File, variable: Variable, layout: Layout, samples: int) -> None:
     shape = tuple(samples if name == "sample" else layout.sizes[name] for name in variable.dims)
-    dataset = file.create_dataset(
-        variable.name,
-        shape=shape,
-        maxshape=tuple(None if name == "sample" else size for name, size in zip(variable.dims, shape, strict=True)),
-        dtype=variable.dtype,
-        chunks=_chunks(variable, shape),
-        **_FILTERS,
-    )
+    largest = tuple(None if name == "sample" else size for name, size in zip(variable.dims, shape, strict=True))
+    # A filter needs chunks, and chunks need an axis.
+    stored = {"maxshape": largest, "chunks": _chunks(variable, shape), **_FILTERS} if shape else {}
+    dataset = file.create_dataset(variable.name, shape=shape, dtype=variable.dtype, **stored)
     single = [one.name for one in layout.coordinates if one.values.ndim == 0]
     attributes = {"units": variable.units, "long_name": variable.long_name, **variable.extra}
     if single and variable.is_field:
         attributes.setdefault("coordinates", " ".join(single))
-    dataset.attrs.update({name: value for name, value in attributes.items() if value != ""})
+    dataset.attrs.update({name: value for name, value in attributes.items() if not _is_empty(value)})
     for axis, name in enumerate(variable.dims):
         dataset.dims[axis].attach_scale(as_array(file, name))
     if variable.name in layout.shared:
         dataset[...] = layout.shared[variable.name]
+
+
+def _is_empty(value: Any) -> bool:
+    return isinstance(value, str) and not value
 
 
 def _chunks(variable: Variable, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -267,6 +284,12 @@ def as_array(file: h5py.File, name: str) -> h5py.Dataset:
 def dimensions(array: h5py.Dataset) -> tuple[str, ...]:
     """The names of an array's dimensions; none of a coordinate's own."""
     return tuple(str(dimension[0].name).rsplit("/", 1)[-1] for dimension in array.dims if len(dimension))
+
+
+def is_bare_dimension(array: h5py.Dataset) -> bool:
+    """Whether an array stands for the length of a dimension only."""
+    name = array.attrs.get("NAME", b"")
+    return (name if isinstance(name, bytes) else str(name).encode()).startswith(_BARE_DIMENSION.encode())
 
 
 def _bytes(array: np.ndarray) -> bytes:

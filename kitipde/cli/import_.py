@@ -13,11 +13,6 @@ __all__ = ["app"]
 app = typer.Typer(no_args_is_help=True, help="Turn published data into a data set.")
 
 
-@app.callback()
-def _group() -> None:
-    """Keep `import` a group of commands while it has one."""
-
-
 @app.command()
 def mat(
     file: Annotated[Path, typer.Argument(help="A .mat file with `a`, `u` and `t`, as the FNO data were published.")],
@@ -38,3 +33,43 @@ def mat(
     with progress("import", "samples") as show:
         import_mat(file, out, description, lambda done, total: show(done, total, ""))
     remark(f"made {out}: {out.stat().st_size / 1e6:.1f} MB")
+
+
+@app.command()
+def meshgraphnets(
+    folder: Annotated[Path, typer.Argument(help="The folder with meta.json and train, valid, test.tfrecord.")],
+    out: Annotated[Path, typer.Option(help="The data set to make.")],
+    stride: Annotated[int, typer.Option(help="Take every stride-th frame.")] = 24,
+    frames: Annotated[str, typer.Option(help="START:STOP of raw frames; either may be left out.")] = ":",
+    split: Annotated[list[str] | None, typer.Option(help="train, valid or test; all there are if left out.")] = None,
+    samples: Annotated[int, typer.Option(help="Most samples of each split; 0: all.")] = 0,
+    velocity: Annotated[
+        str, typer.Option(help="What the field called velocity holds: velocity, momentum, or auto: as the data tell.")
+    ] = "auto",
+    dt: Annotated[float, typer.Option(help="Seconds between raw frames; 0: as meta.json says.")] = 0.0,
+    check: Annotated[
+        bool, typer.Option(help="Compare every record with its checksum, for which all of it is read.")
+    ] = True,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Begin anew, whatever is there.")] = False,
+) -> None:
+    """The data of MeshGraphNets (TFRecord); run again after an interruption, it continues."""
+    from datagen.exchange.meshgraphnets import Selection, import_meshgraphnets
+    from datagen.store.parts import remove_all
+
+    if out.exists() and not overwrite:
+        raise InputError(f"{out} exists; --overwrite replaces it")
+    start, stop = _range("frames", frames)
+    selection = Selection(tuple(split or ()), stride, start, stop, samples, velocity, dt, check)
+    if overwrite:
+        remove_all(out)
+    with progress("import", "samples") as show:
+        import_meshgraphnets(folder, out, selection, lambda done, total: show(done, total, ""), remark)
+    remark(f"made {out}: {out.stat().st_size / 1e6:.1f} MB")
+
+
+def _range(name: str, text: str) -> tuple[int, int]:
+    """First and one after the last of "a:b"; −1 for an end left out."""
+    first, colon, last = text.partition(":")
+    if colon and all(part.isdecimal() or not part for part in (first, last)):
+        return int(first or 0), int(last or -1)
+    raise InputError(f"{name} '{text}' is no range (allowed: START:STOP, such as 0:601)")

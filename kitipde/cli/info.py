@@ -52,6 +52,7 @@ def _document(data: "Dataset", verified: bool) -> dict[str, Any]:
         "equation": data.equation,
         "samples": data.samples,
         "grid": list(data.grid),
+        "mesh": None if data.mesh is None else data.mesh.dimensions,
         "length": data.length,
         "times": None if data.times is None else data.times.tolist(),
         "bytes": data.path.stat().st_size,
@@ -72,11 +73,11 @@ def _document(data: "Dataset", verified: bool) -> dict[str, Any]:
 
 
 def _show(document: dict[str, Any]) -> None:
-    times = document["times"]
+    times, mesh = document["times"], document["mesh"]
     rows = [
         ["equation", document["equation"]],
         ["samples", str(document["samples"])],
-        ["grid", " × ".join(map(str, document["grid"]))],
+        ["grid", " × ".join(map(str, document["grid"]))] if mesh is None else ["mesh", _cells(mesh)],
         ["domain length", f"{document['length']:.6g}"],
         ["times", "none" if times is None else _times(times)],
         ["size", f"{document['bytes'] / 1e6:.2f} MB"],
@@ -99,3 +100,7 @@ def _show(document: dict[str, Any]) -> None:
 
 def _times(times: list[float]) -> str:
     return f"{times[0]:g}" if len(times) == 1 else f"{len(times)} frames from {times[0]:g} to {times[-1]:g}"
+
+
+def _cells(mesh: dict[str, int]) -> str:
+    return f"{mesh['node']} nodes, {mesh['cell']} cells of {mesh['vertex']} nodes"
