@@ -2,10 +2,15 @@
 
 import json
 import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-__all__ = ["flush_folder", "write_atomically", "write_json"]
+from kitipde.errors import InputError
+
+__all__ = ["flush_folder", "held", "write_atomically", "write_json"]
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -37,3 +42,29 @@ def flush_folder(folder: Path) -> None:
 def write_json(path: Path, document: Any) -> None:
     """Write a JSON document atomically."""
     write_atomically(path, (json.dumps(document, indent=2) + "\n").encode())
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """While in this block no other process is in one for the same folder. The system lets go when a process dies.
+
+    Raises:
+        InputError: if another process is; it says which.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        # Not a POSIX system: nothing else offers a lock that a killed process leaves behind open.
+        yield
+        return
+    with (folder / ".lock").open("a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.seek(0)
+            holder = file.read().strip() or "another process"
+            raise InputError(f"{folder} is in use by {holder}; wait for it or stop it") from error
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {platform.node()}")
+        file.flush()
+        yield

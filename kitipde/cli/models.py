@@ -19,7 +19,7 @@ def models(
     import torch
 
     from kitipde.config.load import read_config, resolve_config, shipped_configs
-    from kitipde.evaluation.cost import count_flops
+    from kitipde.models.flops import count_flops
     from kitipde.models import build_model, parameter_count
 
     rows = []

@@ -40,20 +40,35 @@ def train(
     """
     if model not in MODELS:
         raise unknown("model", model, MODELS)
-    if resume:
-        if data or config or assignments or kiti is not None or overwrite:
-            raise InputError("--resume keeps the settings of the run: only --out and --seeds go with it")
-        run = _continue(out, seeds)
-    else:
-        run = _start(model, _settings(model, data, config, assignments or [], kiti, seeds), out, overwrite)
+    if resume and (data or config or assignments or kiti is not None or overwrite):
+        raise InputError("--resume keeps the settings of the run: only --out and --seeds go with it")
+    settings = _saved_settings(out) if resume else _settings(model, data, config, assignments or [], kiti, seeds)
+    from kitipde.training.launch import launch, on_first
+    from kitipde.training.run import continue_run, start_run
     from kitipde.training.run import train as train_run
 
+    fabric = launch(settings.training)
+    folder = out or _default_folder(model, settings)
     try:
-        train_run(run, lambda title: progress(title, "steps"), remark)
+        if resume:
+            path = on_first(fabric, lambda: continue_run(folder, seeds).path)
+        else:
+            path = on_first(fabric, lambda: start_run(settings, folder, overwrite).path)
+        from kitipde.runs import open_run
+
+        run = open_run(path)
+        train_run(run, lambda title: progress(title, "steps"), remark, fabric)
+    except InputError as error:
+        # One process tells it, all of them end.
+        if fabric.is_global_zero:
+            raise
+        raise typer.Exit(2) from error
     except KeyboardInterrupt:
-        remark(f"the state is saved; continue with: kitipde train {model} --resume --out {run.path}")
+        if fabric.is_global_zero:
+            remark(f"the state is saved; continue with: kitipde train {model} --resume --out {folder}")
         raise
-    _summary(run)
+    if fabric.is_global_zero:
+        _summary(run)
 
 
 def _settings(
@@ -93,19 +108,17 @@ def _shipped(model: str, data: Path | None) -> str:
     return name
 
 
-def _start(model: str, config: "RunConfig", out: Path | None, overwrite: bool) -> "Run":
-    from kitipde.training.run import start_run
-
+def _default_folder(model: str, config: "RunConfig") -> Path:
     dataset = "" if config.data.path is None else f"-{config.data.path.stem}"
-    return start_run(config, out or Path("runs") / f"{model}{dataset}-{config.residual.kind}", overwrite)
+    return Path("runs") / f"{model}{dataset}-{config.residual.kind}"
 
 
-def _continue(out: Path | None, seeds: int | None) -> "Run":
-    from kitipde.training.run import continue_run
+def _saved_settings(out: Path | None) -> "RunConfig":
+    from kitipde.runs import open_run
 
     if out is None:
         raise InputError("--resume needs --out RUN, the run to continue")
-    return continue_run(out, seeds)
+    return open_run(out).config
 
 
 def _summary(run: "Run") -> None:

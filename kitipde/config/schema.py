@@ -3,10 +3,11 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt
 
 from kitipde.config.residual import ResidualConfig
 from kitipde.config.section import Section
+from kitipde.config.training import OptimizerConfig, ScheduleConfig, TrainingConfig
 
 __all__ = [
     "DataConfig",
@@ -103,51 +104,6 @@ class DataConfig(Section):
     validation: PositiveInt | None = None
     test: PositiveInt | None = None
     normalize: Literal["none", "standard"] = "none"
-
-
-class OptimizerConfig(Section):
-    """Adam or AdamW (decoupled weight decay)."""
-
-    name: Literal["adam", "adamw"] = "adam"
-    learning_rate: PositiveFloat = 1e-3
-    weight_decay: NonNegativeFloat = 1e-4
-
-
-class ScheduleConfig(Section):
-    """Learning rate against epochs.
-
-    Attributes:
-        name: `step` multiplies by `factor` every `every` epochs; `cosine` falls to zero over the run.
-        every: epochs between two steps.
-        factor: what a step multiplies by.
-    """
-
-    name: Literal["constant", "step", "cosine"] = "step"
-    every: PositiveInt = 100
-    factor: float = Field(default=0.5, gt=0.0, le=1.0)
-
-
-class TrainingConfig(Section):
-    """The training loop. The objective is the relative L2 error, summed over the predicted frames.
-
-    Attributes:
-        epochs: passes over the training split.
-        batch_size: samples per step.
-        batch_reduction: whether a step's loss is the mean or the sum over its samples. With Adam the two differ only in
-            how much the weight decay counts; the published FNO scripts sum.
-        seed: seed of the first replica; replica k uses seed + k for initialisation, batch order and collisions.
-        seeds: how many replicas are trained.
-        checkpoint_seconds: a state that `--resume` continues from is saved when this time has passed, and at the end.
-        device: `auto` takes a GPU when there is one.
-    """
-
-    epochs: PositiveInt = 500
-    batch_size: PositiveInt = 20
-    batch_reduction: Literal["mean", "sum"] = "mean"
-    seed: NonNegativeInt = 0
-    seeds: PositiveInt = 1
-    checkpoint_seconds: NonNegativeFloat = 20.0
-    device: Literal["auto", "cpu", "cuda"] = "auto"
 
 
 def _named(given: Any) -> Any:

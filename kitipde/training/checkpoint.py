@@ -2,7 +2,7 @@
 
 A state is a folder `EPOCH-STEP` with the current and the best weights (safetensors), everything else (a torch file of
 plain tensors and numbers) and a manifest of SHA-256 sums. It is written under another name and renamed when it is
-complete. The last two are kept, so that a damaged one costs little.
+complete. The last few are kept, so that a damaged one costs little.
 """
 
 import hashlib
@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors.torch import load, save
@@ -20,75 +20,117 @@ from torch import Tensor
 from kitipde.errors import InputError
 from kitipde.files import flush_folder
 
-__all__ = ["Weights", "load_checkpoint", "save_checkpoint"]
+__all__ = ["Checkpoint", "forget_after", "intact_checkpoints", "read_checkpoint", "save_checkpoint"]
 
 Weights = dict[str, Tensor]
 
-_KEPT = 2
+_FILES = ("model.safetensors", "best.safetensors", "state.pt")
 _MANIFEST = "manifest.json"
 
 
-def save_checkpoint(folder: Path, name: str, weights: Weights, best: Weights, state: dict[str, Any]) -> None:
+class Checkpoint(NamedTuple):
+    """A state that training continues from.
+
+    Attributes:
+        weights: the current weights.
+        best: the weights of the best epoch so far.
+        rest: tensors, numbers and containers of them.
+    """
+
+    weights: Weights
+    best: Weights
+    rest: dict[str, Any]
+
+
+def save_checkpoint(folder: Path, name: str, checkpoint: Checkpoint, kept: int) -> None:
     """Add a state to a folder of states and remove those that are no longer needed.
 
     Args:
-        folder: the folder of states.
+        folder: the folder of states, in a folder that exists.
         name: name of this one; names sort in the order of training.
-        weights: the current weights.
-        best: the weights of the best epoch so far.
-        state: tensors, numbers and containers of them.
+        checkpoint: the state.
+        kept: how many states to keep.
+
+    Raises:
+        OSError: if it cannot be written; the states before are then still there.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(exist_ok=True)
     for leftover in folder.glob(".*"):
         shutil.rmtree(leftover, ignore_errors=True)
+    buffer = io.BytesIO()
+    torch.save(checkpoint.rest, buffer)
+    weights, best = (save(_contiguous(each)) for each in (checkpoint.weights, checkpoint.best))
+    contents = dict(zip(_FILES, (weights, best, buffer.getvalue()), strict=True))
+    sums = {file: hashlib.sha256(content).hexdigest() for file, content in contents.items()}
     temporary = folder / f".{name}"
     temporary.mkdir()
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    contents = {
-        "model.safetensors": save(_contiguous(weights)),
-        "best.safetensors": save(_contiguous(best)),
-        "state.pt": buffer.getvalue(),
-    }
-    sums = {file: hashlib.sha256(content).hexdigest() for file, content in contents.items()}
-    for file, content in {**contents, _MANIFEST: json.dumps(sums).encode()}.items():
-        with (temporary / file).open("wb") as handle:
-            handle.write(content)
-            handle.flush()
-            os.fsync(handle.fileno())
+    try:
+        for file, content in {**contents, _MANIFEST: json.dumps(sums).encode()}.items():
+            with (temporary / file).open("wb") as handle:
+                handle.write(content)
+                handle.flush()
+                os.fsync(handle.fileno())
+    except OSError:
+        # On a full disk the half-written state would be in the way of whoever makes room.
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
     final = folder / name
     if final.exists():
         shutil.rmtree(final)
     temporary.rename(final)
     flush_folder(folder)
-    for old in sorted(path for path in folder.iterdir() if not path.name.startswith("."))[:-_KEPT]:
+    for old in _states(folder)[kept:]:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def load_checkpoint(folder: Path) -> tuple[Weights, Weights, dict[str, Any], list[str]] | None:
-    """The newest state that is intact: weights, best weights, the rest, and remarks on those that are not.
+def intact_checkpoints(folder: Path) -> tuple[list[str], list[str]]:
+    """Names of the states that are intact, newest first, and remarks on those that are not.
 
     Raises:
         InputError: if there are states but none is intact.
     """
-    remarks = []
-    states = sorted((path for path in folder.glob("*") if not path.name.startswith(".")), reverse=True)
-    for path in states:
+    intact, remarks = [], []
+    for path in _states(folder):
         try:
-            contents = _verified(path)
-            # weights_only: the file may come from a stranger, and loading it must not run its code.
-            rest = torch.load(io.BytesIO(contents["state.pt"]), map_location="cpu", weights_only=True)
-            return load(contents["model.safetensors"]), load(contents["best.safetensors"]), rest, remarks
-        except Exception as error:
-            remarks.append(f"the state {path} is damaged ({error}); trying the one before")
-    if states:
+            _verified(path)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            remarks.append(f"the state {path} is damaged ({error})")
+        else:
+            intact.append(path.name)
+    if remarks and not intact:
         raise InputError(f"no state in {folder} is intact: {remarks[0]}")
-    return None
+    return intact, [f"{text}; the one before is used" for text in remarks]
+
+
+def read_checkpoint(folder: Path, name: str) -> Checkpoint:
+    """A state by its name.
+
+    Raises:
+        InputError: if it is not what `save_checkpoint` writes.
+    """
+    try:
+        contents = _verified(folder / name)
+        # weights_only: the file may come from a stranger, and loading it must not run its code.
+        rest = torch.load(io.BytesIO(contents["state.pt"]), map_location="cpu", weights_only=True)
+        return Checkpoint(load(contents["model.safetensors"]), load(contents["best.safetensors"]), rest)
+    except Exception as error:
+        raise InputError(f"the state {folder / name} cannot be read: {str(error).splitlines()[0]}") from error
+
+
+def forget_after(folder: Path, name: str) -> None:
+    """Remove the states that are newer than one of them: training goes on from there."""
+    for path in _states(folder):
+        if path.name > name:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _states(folder: Path) -> list[Path]:
+    return sorted((path for path in folder.glob("*") if not path.name.startswith(".")), reverse=True)
 
 
 def _verified(path: Path) -> dict[str, bytes]:
     sums = json.loads((path / _MANIFEST).read_text())
-    contents = {file: (path / file).read_bytes() for file in ("model.safetensors", "best.safetensors", "state.pt")}
+    contents = {file: (path / file).read_bytes() for file in _FILES}
     for file, content in contents.items():
         if hashlib.sha256(content).hexdigest() != sums[file]:
             raise ValueError(f"{file} does not have its checksum")

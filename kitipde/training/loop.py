@@ -1,32 +1,40 @@
-"""The training loop of one replica: a function of its seed alone, whether it was interrupted or not."""
+"""The training loop of some replicas: a function of their seeds alone, whether it was interrupted or not."""
 
-import json
 import math
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any, NoReturn
 
-import numpy as np
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor, nn
+from torch import Tensor
 
+from kitipde.collisions import advance, key_noise
 from kitipde.collisions.diagnostics import CollisionStatistics, collect, gap_warning
-from kitipde.collisions.schedule import advance
-from kitipde.config import OptimizerConfig, RunConfig
+from kitipde.config import RunConfig
 from kitipde.data.windows import Windows
 from kitipde.errors import InputError
 from kitipde.files import write_atomically, write_json
-from kitipde.models import build_model, parameter_count, rollout
+from kitipde.models import parameter_count
+from kitipde.models.flops import count_flops
 from kitipde.runs import Replica
-from kitipde.training.checkpoint import Weights, load_checkpoint, save_checkpoint
+from kitipde.training.batches import Fields, batch_order, draw
+from kitipde.training.checkpoint import Checkpoint, forget_after, read_checkpoint, save_checkpoint
+from kitipde.training.ensemble import Ensemble
 from kitipde.training.interrupt import Interrupt
-from kitipde.training.losses import relative_l2
+from kitipde.training.objective import Objective, make_objective
+from kitipde.training.optimizer import MovingAverage, clip_gradients, join_states, make_optimizer, state_of
+from kitipde.training.processes import Processes
 from kitipde.training.provenance import peak_memory_bytes, provenance
+from kitipde.training.record import Record, epoch_note
 from kitipde.training.schedule import learning_rate
 
-__all__ = ["Trainer", "TrainingData", "batch_order", "make_optimizer"]
+__all__ = ["Trainer", "TrainingData"]
+
+# Processes look after this many steps whether one of them was asked to stop: looking waits for all of them.
+STEPS_BETWEEN_LOOKS = 8
 
 
 @dataclass(frozen=True)
@@ -38,239 +46,369 @@ class TrainingData:
 
 
 @dataclass
-class Position:
-    """How far a replica has come; part of each saved state.
+class Standing:
+    """How far one replica has come; part of each saved state.
 
     Attributes:
-        epoch: finished epochs.
-        step: finished steps of the current epoch.
-        loss_sum: relative error summed over the samples and frames of the current epoch; on the device.
         best_loss: lowest validation loss so far.
         best_epoch: the epoch (from 1) that had it.
-        epoch_seconds: time spent in the current epoch before it was interrupted.
-        seconds: time spent in the finished epochs.
+        seconds: its share of the time of the finished epochs.
         warned: whether the gap between collisions on and off has been told.
     """
 
-    epoch: int = 0
-    step: int = 0
-    loss_sum: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.float64))
     best_loss: float = math.inf
     best_epoch: int = 0
-    epoch_seconds: float = 0.0
     seconds: float = 0.0
     warned: bool = False
 
 
 class Trainer:
-    """One seed in training.
+    """Some seeds in training, stacked if there are more than one.
 
     Args:
         config: the settings of the run.
         data: training and validation windows.
-        replica: where everything is written.
+        replicas: where everything is written, a folder a seed.
+        fabric: device, precision, and the other processes.
         remark: told what a person should know.
+        start: the saved state that all of them continue from; none to begin.
     """
 
-    def __init__(self, config: RunConfig, data: TrainingData, replica: Replica, remark: Callable[[str], None]) -> None:
-        self.config, self.replica, self.remark = config, replica, remark
-        self.fabric = Fabric(accelerator=config.training.device, devices=1)
-        # Initialised on the CPU: a seed means the same weights on every device.
-        torch.manual_seed(replica.seed)
-        model = build_model(config, replica.dimension)
-        if config.data.normalize == "standard":
-            model.fit(data.train.inputs, data.train.targets)
-        self.model, self.optimizer = self.fabric.setup(model, make_optimizer(config.optimizer, model))
-        self.train_fields = self._on_device(data.train)
-        self.validation_fields = self._on_device(data.validation)
-        # As many training samples as there are validation samples show the loss without collisions well enough.
-        count = min(len(data.train), len(data.validation))
-        self.probe_fields = (self.train_fields[0][:count], self.train_fields[1][:count])
+    def __init__(
+        self,
+        config: RunConfig,
+        data: TrainingData,
+        replicas: Sequence[Replica],
+        fabric: Fabric,
+        remark: Callable[[str], None],
+        start: str | None = None,
+    ) -> None:
+        self.config, self.replicas, self.fabric, self.remark = config, replicas, fabric, remark
+        self.processes = Processes(fabric)
+        self.ensemble = Ensemble([make_objective(config, replica, data.train) for replica in replicas])
+        self.forward, self.optimizer = fabric.setup(
+            self.ensemble, make_optimizer(config.optimizer, self.ensemble.parameters())
+        )
+        self.flops = self._count_flops(data.train)
+        decay = config.training.ema
+        self.average = None if decay is None else MovingAverage(self.ensemble.parameters(), decay)
+        self.train_fields = Fields(data.train, fabric.device)
+        self.validation_fields = Fields(data.validation, fabric.device)
         self.steps = math.ceil(len(data.train) / config.training.batch_size)
-        self.position = Position(loss_sum=torch.zeros((), dtype=torch.float64, device=self.fabric.device))
-        self.best: Weights = self._weights()
+        self.epoch, self.step, self.epoch_seconds = 0, 0, 0.0
+        self.standings = [Standing() for _ in replicas]
+        self.loss_sum = torch.zeros(len(replicas), dtype=torch.float64, device=fabric.device)
+        self.best = [self.ensemble.weights(k) for k in range(len(replicas))]
+        self.records = [Record(replica, config.training.tensorboard) for replica in replicas]
+        self._start_from(start)
 
     def run(self, report: Callable[[int, int, str], None], interrupt: Interrupt) -> None:
-        """Train from where the replica stands to its last epoch.
+        """Train until the last epoch, or until one of the replicas has stopped early.
 
         Args:
             report: told (finished steps, all steps, a note) after each step.
             interrupt: looked at after each step.
 
         Raises:
-            InputError: if the loss is not finite, or no saved state is intact.
+            InputError: if the loss is not finite, or the run folder cannot be written to.
             KeyboardInterrupt: when asked to stop, after the state has been saved.
         """
-        self._resume()
-        self._write_facts(finished=False)
-        position, training = self.position, self.config.training
-        saved, note = time.monotonic(), ""
-        while position.epoch < training.epochs:
-            started = time.monotonic() - position.epoch_seconds
-            self._begin_epoch()
-            order = batch_order(self.replica.seed, position.epoch, len(self.train_fields[0]))
-            for step in range(position.step, self.steps):
-                batch = order[step * training.batch_size : (step + 1) * training.batch_size]
-                self._step(batch.to(self.fabric.device))
-                position.step = step + 1
-                position.epoch_seconds = time.monotonic() - started
-                report(position.epoch * self.steps + position.step, training.epochs * self.steps, note)
-                if interrupt.requested:
+        training = self.config.training
+        with self._told():
+            self._write_facts()
+            saved, note = time.monotonic(), ""
+            while not self._finished():
+                started = time.monotonic() - self.epoch_seconds
+                self._begin_epoch()
+                for batch in self._batches():
+                    self._take_step(*batch)
+                    self.step += 1
+                    self.epoch_seconds = time.monotonic() - started
+                    report(self.epoch * self.steps + self.step, training.epochs * self.steps, note)
+                    if self._asked_to_stop(interrupt):
+                        self._save()
+                        raise KeyboardInterrupt
+                note = self._finish_epoch(started)
+                due = time.monotonic() - saved > training.checkpoint_seconds
+                if self.processes.any(due) or self._finished():
                     self._save()
-                    raise KeyboardInterrupt
-            note = self._finish_epoch(started)
-            if time.monotonic() - saved > training.checkpoint_seconds or position.epoch == training.epochs:
-                self._save()
-                saved = time.monotonic()
-        self._write_facts(finished=True)
+                    saved = time.monotonic()
+            self._write_facts()
+
+    def _count_flops(self, windows: Windows) -> int:
+        """Operations of one forward pass of one sample of one replica."""
+        model, inputs = self.ensemble.objective.model.eval(), windows.inputs[:1].to(self.fabric.device)
+        return count_flops(model, inputs)
+
+    # --- an epoch
 
     def _begin_epoch(self) -> None:
-        config, epoch = self.config, self.position.epoch
-        rate = learning_rate(config.schedule, config.optimizer.learning_rate, epoch, config.training.epochs)
+        def begin(objective: Objective, k: int) -> None:
+            advance(objective, self.epoch / self.config.training.epochs)
+            if self.step == 0:
+                seed = self.replicas[k].seed
+                key_noise(objective, seed, self.epoch)
+                objective.noise_key.fill_(int(draw(1 << 62, 1, seed, self.epoch)))
+                self._move_keys(objective)
+
+        self.ensemble.each(begin)
+        self.ensemble.train()
+
+    def _batches(self) -> Iterator[tuple[Tensor, Tensor, Tensor | int]]:
+        """This process's share of the steps that are left of the epoch."""
+        training, seeds = self.config.training, [replica.seed for replica in self.replicas]
+        samples, frames = self.train_fields.samples, self.train_fields.frames
+        order = torch.stack([batch_order(seed, self.epoch, samples) for seed in seeds])
+        order = order.to(self.train_fields.home)
+        indices = [self._share(batch) for batch in order.split(training.batch_size, dim=1)][self.step :]
+        starts: Sequence[Tensor | int] = [0] * len(indices)
+        if training.unroll == "one-step":
+            drawn = torch.stack([draw(frames, samples, seed, self.epoch) for seed in seeds]).to(order.device)
+            starts = [drawn.gather(1, index).to(self.fabric.device) for index in indices]
+        elif training.unroll == "pushforward":
+            # The same for all seeds, which stacked replicas cannot do without.
+            starts = draw(frames, self.steps, self.epoch).tolist()[self.step :]
+        for (inputs, targets), start in zip(self.train_fields.batches(indices), starts, strict=True):
+            yield inputs, targets, start
+
+    def _share(self, batch: Tensor) -> Tensor:
+        """The samples of a batch that are this process's; one that will count for nothing if there are too few."""
+        mine = self.processes.share(batch)
+        return mine if mine.shape[1] else batch[:, :1]
+
+    def _take_step(self, inputs: Tensor, targets: Tensor, starts: Tensor | int) -> None:
+        training = self.config.training
+        first = self.step * training.batch_size
+        batch = min(training.batch_size, self.train_fields.samples - first)
+        # Gradients are averaged over the processes, each of which sums over its share of the batch.
+        weight = float(self.processes.count) if self.processes.rank < batch else 0.0
+        if training.batch_reduction == "mean":
+            weight /= batch
+        if self.config.schedule.name == "onecycle":
+            self._set_rate(self.epoch + self.step / self.steps)
+        elif self.step == 0:
+            self._set_rate(self.epoch)
+        self.optimizer.zero_grad(set_to_none=True)
+        errors = self.forward(inputs, targets, starts)
+        self.fabric.backward(weight * errors.sum())
+        if training.clip_norm is not None:
+            clip_gradients(self.ensemble.parameters(), len(self.replicas), training.clip_norm)
+        self.optimizer.step()
+        if self.average is not None:
+            self.average.update()
+        if weight:
+            self.loss_sum += errors.detach().sum(dim=(1, 2)) / errors.shape[2]
+
+    def _set_rate(self, moment: float) -> None:
+        rate = learning_rate(
+            self.config.schedule, self.config.optimizer.learning_rate, moment, self.config.training.epochs
+        )
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        advance(self.model, epoch / config.training.epochs)
-        self.model.train()
-
-    def _step(self, batch: Tensor) -> None:
-        inputs, targets = (fields[batch] for fields in self.train_fields)
-        errors = relative_l2(rollout(self.model, inputs, targets.shape[1]), targets)
-        per_sample = errors.sum(dim=1)
-        objective = per_sample.sum() if self.config.training.batch_reduction == "sum" else per_sample.mean()
-        self.optimizer.zero_grad(set_to_none=True)
-        self.fabric.backward(objective)
-        self.optimizer.step()
-        self.position.loss_sum += errors.detach().sum()
 
     def _finish_epoch(self, started: float) -> str:
-        """Validate, remember the best weights, write the epoch's line; returns what the progress bar shows."""
-        position, config = self.position, self.config
-        train_loss = float(position.loss_sum) / (len(self.train_fields[0]) * self.train_fields[1].shape[1])
-        validation_loss = self._evaluate(self.validation_fields)
-        if not (math.isfinite(train_loss) and math.isfinite(validation_loss)):
-            raise InputError(
-                f"the loss is not finite in epoch {position.epoch + 1}: lower optimizer.learning_rate "
-                f"(now {config.optimizer.learning_rate:g}); the last good state is in {self.replica.checkpoints_path}"
-            )
-        row: dict[str, Any] = {
-            "epoch": position.epoch + 1,
-            "train_loss": train_loss,
-            "validation_loss": validation_loss,
-            "learning_rate": self.optimizer.param_groups[0]["lr"],
-        }
-        statistics = collect(self.model)
-        if config.residual.kind != "plain":
-            row["train_loss_without_collisions"] = self._evaluate(self.probe_fields)
+        """Validate, remember the best weights, write the epoch's lines; returns what the progress bar shows."""
+        train = (self.processes.total(self.loss_sum) / self.train_fields.samples).tolist()
+        with self._averaged():
+            validation = self._evaluate(self.validation_fields, self.validation_fields.samples)
+            improved = {
+                k: self.ensemble.weights(k) for k, loss in enumerate(validation) if loss < self.standings[k].best_loss
+            }
+        rows: list[dict[str, Any]] = [
+            {"epoch": self.epoch + 1, "train_loss": first, "validation_loss": second}
+            for first, second in zip(train, validation, strict=True)
+        ]
+        for replica, row in zip(self.replicas, rows, strict=True):
+            if not (math.isfinite(row["train_loss"]) and math.isfinite(row["validation_loss"])):
+                self._refuse(replica)
+            row["learning_rate"] = self.optimizer.param_groups[0]["lr"]
+        self._count_collisions(rows)
+        seconds = (time.monotonic() - started) / len(self.replicas)
+        for k, (row, standing) in enumerate(zip(rows, self.standings, strict=True)):
+            if k in improved:
+                standing.best_loss, standing.best_epoch = row["validation_loss"], self.epoch + 1
+                self.best[k] = improved[k]
+            row["seconds"] = seconds
+            standing.seconds += seconds
+        self.epoch, self.step, self.epoch_seconds = self.epoch + 1, 0, 0.0
+        self.loss_sum.zero_()
+        if self.processes.first:
+            for record, row in zip(self.records, rows, strict=True):
+                record.append(row)
+        return epoch_note(rows, self.train_fields.samples)
+
+    def _refuse(self, replica: Replica) -> NoReturn:
+        kept = f"; the last good state is in {replica.checkpoints_path}" if replica.best_path.is_file() else ""
+        raise InputError(
+            f"the loss of seed {replica.seed} is not finite in epoch {self.epoch + 1}: lower "
+            f"optimizer.learning_rate (now {self.config.optimizer.learning_rate:g}){kept}"
+        )
+
+    def _count_collisions(self, rows: Sequence[dict[str, Any]]) -> None:
+        """What collisions did, layer by layer, and how much the network has come to need them."""
+        if self.config.residual.kind == "plain":
+            return
+        self.processes.gather(self._tallies())
+        counted = self.ensemble.each(lambda objective, _: collect(objective))
+        probe = self._evaluate(self.train_fields, min(self.train_fields.samples, self.validation_fields.samples))
+        for row, statistics, without, standing in zip(rows, counted, probe, self.standings, strict=True):
+            row["train_loss_without_collisions"] = without
             row["collisions"] = {str(layer): asdict(values) for layer, values in statistics.items()}
-            self._warn_of_gap(train_loss, row["train_loss_without_collisions"], statistics)
-        if validation_loss < position.best_loss:
-            position.best_loss, position.best_epoch = validation_loss, position.epoch + 1
-            self.best = self._weights()
-        row["seconds"] = time.monotonic() - started
-        position.epoch, position.step = position.epoch + 1, 0
-        position.seconds, position.epoch_seconds = position.seconds + row["seconds"], 0.0
-        position.loss_sum.zero_()
-        with self.replica.metrics_path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
-        return f"epoch {position.epoch}  train {train_loss:.4g}  validation {validation_loss:.4g}"
+            self._warn_of_gap(row["train_loss"], without, statistics, standing)
 
     def _warn_of_gap(
-        self, train_loss: float, without_collisions: float, statistics: dict[int, CollisionStatistics]
+        self, train: float, without: float, statistics: dict[int, CollisionStatistics], standing: Standing
     ) -> None:
         # In the first epochs every loss falls too fast for the two to be compared.
-        if self.position.warned or self.position.epoch + 1 < max(2, self.config.training.epochs // 10):
+        if standing.warned or self.epoch + 1 < max(2, self.config.training.epochs // 10):
             return
-        warning = gap_warning(train_loss, without_collisions, statistics)
+        warning = gap_warning(train, without, statistics)
         if warning is not None:
             self.remark(warning)
-            self.position.warned = True
+            standing.warned = True
 
     @torch.no_grad()
-    def _evaluate(self, fields: tuple[Tensor, Tensor]) -> float:
-        """Mean relative error over samples and frames in evaluation mode."""
-        self.model.eval()
-        size = self.config.training.batch_size
-        errors = [
-            relative_l2(rollout(self.model, inputs, targets.shape[1]), targets)
-            for inputs, targets in zip(*(field.split(size) for field in fields), strict=True)
+    def _evaluate(self, fields: Fields, count: int) -> list[float]:
+        """Mean relative error of each replica over the first samples of a split and all frames, in evaluation mode."""
+        self.ensemble.eval()
+        mine = self.processes.share(torch.arange(count, device=fields.home))
+        indices = [
+            part.expand(len(self.replicas), -1) for part in mine.split(self.config.training.batch_size) if len(part)
         ]
-        return float(torch.cat(errors).mean())
+        total = torch.zeros_like(self.loss_sum)
+        for inputs, targets in fields.batches(indices):
+            total += self.forward(inputs, targets).double().sum(dim=(1, 2))
+        return (self.processes.total(total) / (count * fields.frames)).tolist()
+
+    @contextmanager
+    def _averaged(self) -> Iterator[None]:
+        """The moving average in place of the weights, if there is one."""
+        if self.average is None:
+            yield
+            return
+        self.average.swap()
+        try:
+            yield
+        finally:
+            self.average.swap()
+
+    # --- the end, and being told to stop
+
+    def _stopped(self, standing: Standing) -> bool:
+        patience = self.config.training.patience
+        return patience is not None and self.epoch - standing.best_epoch >= patience
+
+    def _finished(self) -> bool:
+        """At the last epoch, or one of the replicas stops early: the others then go on without it."""
+        return self.epoch >= self.config.training.epochs or any(map(self._stopped, self.standings))
+
+    def _asked_to_stop(self, interrupt: Interrupt) -> bool:
+        if self.processes.count == 1:
+            return interrupt.requested
+        return self.step % STEPS_BETWEEN_LOOKS == 0 and self.processes.any(interrupt.requested)
+
+    # --- states and facts
+
+    def _tallies(self) -> list[Tensor]:
+        counters = [self.ensemble.counters(k) for k in range(len(self.replicas))]
+        return [counter for each in counters for name, counter in each.items() if name.endswith("_tally")]
+
+    def _move_keys(self, objective: Objective) -> None:
+        for name, counter in objective.named_buffers():
+            if name.endswith("_key"):
+                self.processes.set_apart(counter)
 
     def _save(self) -> None:
-        position = asdict(self.position)
-        state = {
-            "position": position,
-            "optimizer": self.optimizer.state_dict(),
-            "diagnostics": self._diagnostics(),
-            "cpu_rng": torch.get_rng_state(),
-            "cuda_rng": torch.cuda.get_rng_state_all() if self.fabric.device.type == "cuda" else [],
-        }
-        name = f"{self.position.epoch:06d}-{self.position.step:06d}"
-        save_checkpoint(self.replica.checkpoints_path, name, self._weights(), self.best, state)
-        best = self.replica.checkpoints_path / name / "best.safetensors"
-        write_atomically(self.replica.best_path, best.read_bytes())
-
-    def _resume(self) -> None:
-        self.replica.path.mkdir(parents=True, exist_ok=True)
-        loaded = load_checkpoint(self.replica.checkpoints_path)
-        if loaded is None:
-            self.replica.metrics_path.unlink(missing_ok=True)
+        self.processes.gather([self.loss_sum, *self._tallies()])
+        if not torch.isfinite(self.loss_sum).all():
+            self._refuse(self.replicas[0])
+        if not self.processes.first:
             return
-        weights, best, state, remarks = loaded
-        for text in remarks:
-            self.remark(text)
-        self.model.load_state_dict(weights)
-        self.best = {name: tensor.to(self.fabric.device) for name, tensor in best.items()}
-        self.optimizer.load_state_dict(state["optimizer"])
-        for name, buffer in self._diagnostics().items():
-            buffer.copy_(state["diagnostics"][name])
-        torch.set_rng_state(state["cpu_rng"])
-        if state["cuda_rng"]:
-            torch.cuda.set_rng_state_all(state["cuda_rng"])
-        self.position = Position(**state["position"])
-        self.position.loss_sum = self.position.loss_sum.to(self.fabric.device)
-        # Lines of epochs that the state does not know yet will be written again.
-        rows = self.replica.metrics()[: self.position.epoch]
-        write_atomically(self.replica.metrics_path, "".join(json.dumps(row) + "\n" for row in rows).encode())
+        name = f"{self.epoch:06d}-{self.step:06d}"
+        optimizer = self.optimizer.state_dict()
+        for k, replica in enumerate(self.replicas):
+            self.records[k].flush()
+            rest = {
+                "epoch": self.epoch,
+                "step": self.step,
+                "epoch_seconds": self.epoch_seconds,
+                "loss_sum": self.loss_sum[k].clone(),
+                "standing": asdict(self.standings[k]),
+                "optimizer": state_of(optimizer, k, len(self.replicas)),
+                "counters": {name: counter.clone() for name, counter in self.ensemble.counters(k).items()},
+            }
+            if self.average is not None:
+                average = self.average.average
+                rest["average"] = [each[k].clone() for each in average] if len(self.replicas) > 1 else average
+            checkpoint = Checkpoint(self.ensemble.weights(k), self.best[k], rest)
+            save_checkpoint(replica.checkpoints_path, name, checkpoint, self.config.training.checkpoints_kept)
+            best = replica.checkpoints_path / name / "best.safetensors"
+            write_atomically(replica.best_path, best.read_bytes())
 
-    def _weights(self) -> Weights:
-        return {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}
+    def _start_from(self, name: str | None) -> None:
+        if name is None:
+            if self.processes.first:
+                for replica, record in zip(self.replicas, self.records, strict=True):
+                    replica.path.mkdir(parents=True, exist_ok=True)
+                    record.restart(0)
+            return
+        states = []
+        for k, replica in enumerate(self.replicas):
+            weights, best, rest = read_checkpoint(replica.checkpoints_path, name)
+            self.ensemble.load_weights(k, weights)
+            self.best[k] = {name: tensor.to(self.fabric.device) for name, tensor in best.items()}
+            self.standings[k] = Standing(**rest["standing"])
+            self.epoch, self.step, self.epoch_seconds = rest["epoch"], rest["step"], rest["epoch_seconds"]
+            for place, counter in self.ensemble.counters(k).items():
+                counter.copy_(rest["counters"][place])
+                if place.endswith("_tally") and not self.processes.first:
+                    counter.zero_()
+            if self.processes.first:
+                self.loss_sum[k] = rest["loss_sum"]
+                forget_after(replica.checkpoints_path, name)
+                # Lines of epochs that the state does not know yet will be written again.
+                self.records[k].restart(self.epoch)
+            states.append(rest)
+        self.ensemble.each(lambda objective, _: self._move_keys(objective))
+        self.optimizer.load_state_dict(join_states([state["optimizer"] for state in states]))
+        if self.average is not None:
+            for held, *parts in zip(self.average.average, *(state["average"] for state in states), strict=True):
+                held.copy_(torch.stack(parts) if len(parts) > 1 else parts[0])
 
-    def _diagnostics(self) -> dict[str, Tensor]:
-        """Buffers that are no part of the weights: sums of the collision statistics of the current epoch."""
-        persistent = self.model.state_dict().keys()
-        return {name: buffer for name, buffer in self.model.named_buffers() if name not in persistent}
+    def _write_facts(self) -> None:
+        if not self.processes.first:
+            return
+        device = self.fabric.device
+        for replica, standing in zip(self.replicas, self.standings, strict=True):
+            stopped = self._stopped(standing)
+            facts = {
+                "finished": stopped or self.epoch >= self.config.training.epochs,
+                "stopped_early": stopped,
+                "seed": replica.seed,
+                "trained_together": [each.seed for each in self.replicas],
+                "processes": self.processes.count,
+                "parameters": parameter_count(self.ensemble) // len(self.replicas),
+                "flops": self.flops,
+                "epochs": self.epoch,
+                "best_epoch": standing.best_epoch,
+                "best_validation_loss": standing.best_loss if standing.best_epoch else None,
+                "seconds": standing.seconds,
+                "seconds_per_epoch": standing.seconds / self.epoch if self.epoch else None,
+                "peak_memory_bytes": peak_memory_bytes(device),
+                **provenance(device),
+            }
+            write_json(replica.path / "facts.json", facts)
 
-    def _write_facts(self, finished: bool) -> None:
-        position, device = self.position, self.fabric.device
-        facts = {
-            "finished": finished,
-            "seed": self.replica.seed,
-            "parameters": parameter_count(self.model),
-            "epochs": position.epoch,
-            "best_epoch": position.best_epoch,
-            "best_validation_loss": position.best_loss if position.best_epoch else None,
-            "seconds": position.seconds,
-            "seconds_per_epoch": position.seconds / position.epoch if position.epoch else None,
-            "peak_memory_bytes": peak_memory_bytes(device),
-            **provenance(device),
-        }
-        write_json(self.replica.path / "facts.json", facts)
-
-    def _on_device(self, windows: Windows) -> tuple[Tensor, Tensor]:
-        return windows.inputs.to(self.fabric.device), windows.targets.to(self.fabric.device)
-
-
-def make_optimizer(config: OptimizerConfig, model: nn.Module) -> torch.optim.Optimizer:
-    """Adam, whose weight decay is part of the gradient, or AdamW, whose is not."""
-    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.name]
-    return kind(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
-
-
-def batch_order(seed: int, epoch: int, samples: int) -> Tensor:
-    """The order of the training samples in an epoch: a function of seed and epoch, the same for every residual kind.
-
-    Comparisons between residuals are therefore paired, and nothing about it needs saving.
-    """
-    (entropy,) = np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)
-    return torch.randperm(samples, generator=torch.Generator().manual_seed(int(entropy >> np.uint64(1))))
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Trouble with the disk as one line."""
+        try:
+            yield
+        except OSError as error:
+            folder = self.replicas[0].path.parent
+            if not folder.is_dir():
+                raise InputError(f"{folder} was removed while it was trained: nothing more can be saved") from error
+            raise InputError(
+                f"cannot write to {folder}: {error.strerror or error}; the last state that was saved is whole: make "
+                "room and continue with --resume"
+            ) from error

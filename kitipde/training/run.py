@@ -1,9 +1,14 @@
 """A training run: every seed of one configuration on one dataset."""
 
+import math
 import shutil
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from lightning_fabric import Fabric
 
 import kitipde
 from datagen.store import Dataset, open_dataset
@@ -12,13 +17,19 @@ from kitipde.config import RunConfig
 from kitipde.config.load import write_config
 from kitipde.data.windows import load_windows, split_samples
 from kitipde.errors import InputError
-from kitipde.files import write_atomically
+from kitipde.files import held, write_atomically
 from kitipde.models import residual_channels
 from kitipde.runs import Replica, Run, RunFacts, open_run
+from kitipde.training.checkpoint import intact_checkpoints
 from kitipde.training.interrupt import interruptible
+from kitipde.training.launch import launch, on_first
 from kitipde.training.loop import Trainer, TrainingData
+from kitipde.training.record import check_tensorboard
 
 __all__ = ["continue_run", "start_run", "train"]
+
+# Feature maps of all stacked seeds together; benchmarks/training.py shows where stacking stops to pay.
+CACHED_BYTES = 4 << 20
 
 # Opens a progress line for a title and gives the function that moves it.
 ProgressLine = Callable[[str], AbstractContextManager[Callable[[int, int, str], None]]]
@@ -46,7 +57,9 @@ def start_run(config: RunConfig, out: Path, overwrite: bool = False) -> Run:
             resolution=data.train.grid[0],
             version=kitipde.__version__,
         )
-    if out.exists():
+        if config.training.tensorboard:
+            check_tensorboard()
+    if out.exists() and any(out.iterdir()):
         _remove_run(out)
     out.mkdir(parents=True, exist_ok=True)
     facts.save(out)
@@ -75,24 +88,42 @@ def continue_run(out: Path, seeds: int | None = None) -> Run:
     return open_run(out)
 
 
-def train(run: Run, progress: ProgressLine, remark: Callable[[str], None]) -> None:
-    """Train every seed of a run that has not finished.
+def train(run: Run, progress: ProgressLine, remark: Callable[[str], None], fabric: Fabric | None = None) -> None:
+    """Train every seed of a run that has not finished, several at once where that is faster.
+
+    Args:
+        run: what to train.
+        progress: shows how far it is.
+        remark: told what a person should know.
+        fabric: the processes that share the work; by default this one is told by the run's settings.
 
     Raises:
-        InputError: if the loss is not finite.
+        InputError: if the loss is not finite, or the run folder is in use or cannot be written to.
         KeyboardInterrupt: when asked to stop, after the state has been saved.
     """
     training = run.config.training
+    fabric = launch(training) if fabric is None else fabric
     with open_dataset(run.dataset_path) as dataset:
         data = load_data(run.config, dataset)
-    with interruptible() as interrupt:
-        for seed in range(training.seed, training.seed + training.seeds):
-            replica = run.replica(seed)
-            if _has_finished(replica, training.epochs):
-                remark(f"seed {seed} of {run.path} has finished already")
-                continue
-            with progress(f"{run.name} seed {seed}") as report:
-                Trainer(run.config, data, replica, remark).run(report, interrupt)
+    if not fabric.is_global_zero:
+        progress, remark = _no_progress, _no_remark
+    seeds = range(training.seed, training.seed + training.seeds)
+    at_once = _seeds_at_once(run.config, data, fabric.device)
+    with held(run.path) if fabric.is_global_zero else nullcontext(), interruptible() as interrupt:
+        for first in range(0, len(seeds), at_once):
+            replicas = [run.replica(seed) for seed in seeds[first : first + at_once]]
+            for replica in replicas:
+                if _has_finished(replica, training.epochs):
+                    remark(f"seed {replica.seed} of {run.path} has finished already")
+            # A seed that stops early leaves the others: they form a new group.
+            while True:
+                start = on_first(fabric, lambda replicas=replicas: _next_group(replicas, training.epochs, remark))
+                if start is None:
+                    break
+                chosen = [replica for replica in replicas if replica.seed in start.seeds]
+                with progress(f"{run.name} {_named(start.seeds)}") as report:
+                    Trainer(run.config, data, chosen, fabric, remark, start.state).run(report, interrupt)
+                fabric.barrier()
 
 
 def dataset_path(config: RunConfig) -> Path:
@@ -116,15 +147,70 @@ def load_data(config: RunConfig, dataset: Dataset) -> TrainingData:
     )
 
 
+class Group(NamedTuple):
+    """Seeds that go on together from a saved state, or from the beginning."""
+
+    seeds: tuple[int, ...]
+    state: str | None
+
+
+def _next_group(replicas: Sequence[Replica], epochs: int, remark: Callable[[str], None]) -> Group | None:
+    """The unfinished seeds that can be trained together: those with a saved state in common, or those without any.
+
+    A kill while states were saved leaves some seeds with a newer one; all go on from the newest that all have.
+    """
+    waiting = [replica for replica in replicas if not _has_finished(replica, epochs)]
+    if not waiting:
+        return None
+    states: dict[int, list[str]] = {}
+    for replica in waiting:
+        states[replica.seed], remarks = intact_checkpoints(replica.checkpoints_path)
+        for text in remarks:
+            remark(text)
+    begun = [seed for seed, names in states.items() if names]
+    if not begun:
+        return Group(tuple(states), None)
+    common = set.intersection(*(set(states[seed]) for seed in begun))
+    if common:
+        return Group(tuple(begun), max(common))
+    return Group((begun[0],), states[begun[0]][0])
+
+
+def _seeds_at_once(config: RunConfig, data: TrainingData, device: torch.device) -> int:
+    """How many seeds to stack. More are faster on a CPU only while their feature maps stay in its caches."""
+    asked = config.training.seeds_at_once
+    if isinstance(asked, int):
+        return asked
+    if device.type != "cpu":
+        return config.training.seeds
+    channels = max(residual_channels(config.model))
+    feature_map = 4 * config.training.batch_size * channels * math.prod(data.train.grid)
+    return max(1, CACHED_BYTES // feature_map)
+
+
+def _named(seeds: Sequence[int]) -> str:
+    return f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {', '.join(map(str, seeds))}"
+
+
+@contextmanager
+def _no_progress(_title: str) -> Iterator[Callable[[int, int, str], None]]:
+    yield lambda _done, _total, _note: None
+
+
+def _no_remark(_text: str) -> None:
+    pass
+
+
 def _has_finished(replica: Replica, epochs: int) -> bool:
     if not (replica.path / "facts.json").is_file():
         return False
     facts = replica.facts()
-    return bool(facts["finished"]) and facts["epochs"] >= epochs
+    return bool(facts["finished"]) and (facts["epochs"] >= epochs or facts.get("stopped_early", False))
 
 
 def _remove_run(out: Path) -> None:
     """Remove a run and nothing else: a folder with other files in it is left alone."""
     if not (out / "config.yaml").is_file():
         raise InputError(f"{out} is not a run folder, so --overwrite does not touch it")
-    shutil.rmtree(out)
+    with held(out):
+        shutil.rmtree(out)

@@ -1,4 +1,4 @@
-"""Learning rate as a function of the epoch: nothing to save, nothing to restore."""
+"""Learning rate as a function of the moment: nothing to save, nothing to restore."""
 
 import math
 
@@ -7,12 +7,34 @@ from kitipde.config import ScheduleConfig
 __all__ = ["learning_rate"]
 
 
-def learning_rate(schedule: ScheduleConfig, initial: float, epoch: int, epochs: int) -> float:
-    """The rate of epoch `epoch` (from 0) in a run of `epochs`."""
+def learning_rate(schedule: ScheduleConfig, highest: float, moment: float, epochs: int) -> float:
+    """The rate at a moment of a run.
+
+    Args:
+        schedule: its shape.
+        highest: optimizer.learning_rate.
+        moment: finished epochs; the fraction counts the finished steps of the current one.
+        epochs: length of the run.
+    """
+    epoch = math.floor(moment)
     match schedule.name:
         case "constant":
-            return initial
+            return highest
         case "step":
-            return initial * schedule.factor ** (epoch // schedule.every)
+            return highest * schedule.factor ** (epoch // schedule.every)
         case "cosine":
-            return initial * 0.5 * (1.0 + math.cos(math.pi * epoch / epochs))
+            return highest * 0.5 * (1.0 + math.cos(math.pi * epoch / epochs))
+        case "onecycle":
+            return _one_cycle(schedule, highest, moment / epochs)
+
+
+def _one_cycle(schedule: ScheduleConfig, highest: float, done: float) -> float:
+    """Half a cosine up, half a cosine down (Smith, Topin, Super-convergence, 2018)."""
+    start = highest / schedule.start_divisor
+    if done < schedule.rise:
+        return _between(start, highest, done / schedule.rise)
+    return _between(highest, start / schedule.end_divisor, min((done - schedule.rise) / (1 - schedule.rise), 1.0))
+
+
+def _between(first: float, last: float, share: float) -> float:
+    return last + (first - last) * 0.5 * (1.0 + math.cos(math.pi * share))

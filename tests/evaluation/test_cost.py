@@ -2,7 +2,8 @@
 
 import torch
 
-from kitipde.evaluation.cost import count_flops, run_cost
+from kitipde.evaluation.cost import run_cost
+from kitipde.models.flops import count_flops
 from kitipde.runs import Run
 
 

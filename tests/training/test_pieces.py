@@ -8,7 +8,7 @@ import torch
 from kitipde.config import DataConfig, ScheduleConfig
 from kitipde.data.windows import split_samples
 from kitipde.errors import InputError
-from kitipde.training.loop import batch_order
+from kitipde.training.batches import batch_order
 from kitipde.training.losses import relative_l2
 from kitipde.training.schedule import learning_rate
 

@@ -2,7 +2,6 @@
 
 import json
 import random
-import signal
 import subprocess
 import sys
 import time
@@ -12,36 +11,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from kitipde.config.load import resolve_config
 from kitipde.errors import InputError
-from kitipde.runs import Run, open_run
-from kitipde.training.run import continue_run, start_run, train
+from kitipde.runs import open_run
+from kitipde.training.run import continue_run, train
 from tests.conftest import TINY, settings
-
-
-class StopAfter:
-    """A progress line that asks to stop, as Ctrl-C does, after a number of steps."""
-
-    def __init__(self, steps: int) -> None:
-        self.left = steps
-
-    def __call__(self, _title: str) -> "StopAfter":
-        return self
-
-    def __enter__(self) -> "StopAfter":
-        return self.step
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def step(self, _done: int, _total: int, _note: str) -> None:
-        self.left -= 1
-        if self.left == 0:
-            signal.raise_signal(signal.SIGTERM)
-
-
-def new_run(data: Path, out: Path, *assignments: str) -> Run:
-    return start_run(resolve_config({}, [*TINY, f"data.path={data}", *assignments]), out)
+from tests.training.conftest import StopAfter, new_run
 
 
 def assert_same(run: Path, other: Path) -> None:
@@ -65,11 +39,11 @@ def drop_times(row: dict) -> dict:
 def test_a_stopped_run_continues_as_if_nothing_had_happened(tmp_path, burgers_file, stop: int, kind: str) -> None:
     # 16 training samples in batches of 5: 4 steps an epoch, so stops fall inside an epoch and at its end.
     options = (f"residual.kind={kind}", "training.seeds=2")
-    train(new_run(burgers_file, tmp_path / "whole", *options), StopAfter(-1), print)
+    train(new_run(burgers_file, tmp_path / "whole", *options), StopAfter(), print)
     stopped = new_run(burgers_file, tmp_path / "stopped", *options)
     with pytest.raises(KeyboardInterrupt):
         train(stopped, StopAfter(stop), print)
-    train(continue_run(stopped.path), StopAfter(-1), print)
+    train(continue_run(stopped.path), StopAfter(), print)
     assert_same(tmp_path / "whole", tmp_path / "stopped")
 
 
@@ -118,7 +92,7 @@ def test_killed_ten_times_it_ends_with_the_same_bits(tmp_path, burgers_file, who
 
 def test_a_damaged_state_is_told_and_the_one_before_is_used(tmp_path, burgers_file) -> None:
     options = ("training.checkpoint_seconds=0", "training.epochs=5")
-    train(new_run(burgers_file, tmp_path / "whole", *options), StopAfter(-1), print)
+    train(new_run(burgers_file, tmp_path / "whole", *options), StopAfter(), print)
     run = new_run(burgers_file, tmp_path / "damaged", *options)
     with pytest.raises(KeyboardInterrupt):
         train(run, StopAfter(14), print)
@@ -127,7 +101,7 @@ def test_a_damaged_state_is_told_and_the_one_before_is_used(tmp_path, burgers_fi
     content[len(content) // 2] ^= 1
     (states[-1] / "state.pt").write_bytes(content)
     remarks: list[str] = []
-    train(continue_run(run.path), StopAfter(-1), remarks.append)
+    train(continue_run(run.path), StopAfter(), remarks.append)
     assert any(str(states[-1]) in remark and "damaged" in remark for remark in remarks)
     assert_same(tmp_path / "whole", tmp_path / "damaged")
 
@@ -146,16 +120,18 @@ def test_a_dataset_that_has_changed_is_refused(tmp_path, burgers_file) -> None:
 
 def test_a_loss_that_is_not_finite_is_told_and_the_last_state_kept(tmp_path, burgers_file) -> None:
     run = new_run(burgers_file, tmp_path / "run", "optimizer.learning_rate=1e30", "training.checkpoint_seconds=0")
-    with pytest.raises(InputError, match=r"the loss is not finite in epoch [12]: lower optimizer.learning_rate"):
-        train(run, StopAfter(-1), print)
+    with pytest.raises(
+        InputError, match=r"the loss of seed 0 is not finite in epoch [12]: lower optimizer.learning_rate"
+    ):
+        train(run, StopAfter(), print)
     assert all(json.dumps(row, allow_nan=False) for row in run.replicas[0].metrics())
 
 
 def test_more_seeds_are_added_to_a_finished_run(tmp_path, burgers_file) -> None:
     run = new_run(burgers_file, tmp_path / "run")
-    train(run, StopAfter(-1), print)
+    train(run, StopAfter(), print)
     before = load_file(run.replicas[0].best_path)
-    train(continue_run(run.path, seeds=2), StopAfter(-1), print)
+    train(continue_run(run.path, seeds=2), StopAfter(), print)
     run = open_run(run.path)
     assert [replica.seed for replica in run.replicas] == [0, 1]
     after = load_file(run.replicas[0].best_path)

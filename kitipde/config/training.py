@@ -1,0 +1,89 @@
+"""Settings of the optimizer, its schedule and the training loop."""
+
+from typing import Literal
+
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+
+from kitipde.config.section import Section
+
+__all__ = ["OptimizerConfig", "ScheduleConfig", "TrainingConfig"]
+
+
+class OptimizerConfig(Section):
+    """Adam or AdamW (decoupled weight decay)."""
+
+    name: Literal["adam", "adamw"] = "adam"
+    learning_rate: PositiveFloat = 1e-3
+    weight_decay: NonNegativeFloat = 1e-4
+
+
+class ScheduleConfig(Section):
+    """Learning rate against training time. `onecycle` follows it step by step, the others epoch by epoch.
+
+    Attributes:
+        name: `step` multiplies by `factor` every `every` epochs; `cosine` falls to zero over the run; `onecycle` rises
+            to the learning rate and falls to nearly zero, both along half a cosine.
+        every: epochs between two steps.
+        factor: what a step multiplies by.
+        rise: share of the run over which `onecycle` rises.
+        start_divisor: `onecycle` starts at learning_rate / start_divisor.
+        end_divisor: `onecycle` ends at its start / end_divisor.
+    """
+
+    name: Literal["constant", "step", "cosine", "onecycle"] = "step"
+    every: PositiveInt = 100
+    factor: float = Field(default=0.5, gt=0.0, le=1.0)
+    rise: float = Field(default=0.3, gt=0.0, lt=1.0)
+    start_divisor: float = Field(default=25.0, ge=1.0, allow_inf_nan=False)
+    end_divisor: float = Field(default=1e4, ge=1.0, allow_inf_nan=False)
+
+
+class TrainingConfig(Section):
+    """The training loop. The objective is the relative L2 error, summed over the predicted frames.
+
+    Attributes:
+        epochs: passes over the training split.
+        batch_size: samples per step, over all devices.
+        batch_reduction: whether a step's loss is the mean or the sum over its samples. With Adam the two differ only in
+            how much the weight decay counts; the published FNO scripts sum.
+        unroll: what the model sees while training. `autoregressive`: its own predictions, with the gradient through
+            all of them; `teacher-forcing`: the true frames before each predicted one; `one-step`: the same for one
+            predicted frame of each sample, drawn anew each epoch; `pushforward`: its own predictions, as many as drawn
+            for the step, with the gradient through the last only (Brandstetter et al., 2022).
+        input_noise: deviation of normal noise added to the input frames while training, as a share of theirs.
+        clip_norm: longest gradient that is used as it is; longer ones are shortened to it; none for any.
+        ema: decay per step of an exponential moving average of the weights, which is then what is validated and kept;
+            none for the weights themselves.
+        patience: epochs without a lower validation loss after which a seed stops; none for never.
+        seed: seed of the first replica; replica k uses seed + k for initialisation, batch order and collisions.
+        seeds: how many replicas are trained.
+        seeds_at_once: how many of them are stacked and trained as one; `auto` for all on a GPU, and on a CPU for as
+            many as its caches hold.
+        precision: `float32`; `tf32` for matrix products with ten bits of mantissa on GPUs that have it; `bf16` for
+            matrix products in bfloat16. Fourier transforms and the distances of particles stay in float32.
+        checkpoint_seconds: a state that `--resume` continues from is saved when this time has passed, and at the end.
+        checkpoints_kept: how many such states are kept.
+        device: `auto` takes a GPU when there is one.
+        devices: GPUs (or processes on a CPU) of one node that share each batch.
+        nodes: machines that share each batch.
+        tensorboard: whether the metrics are also written for TensorBoard (`pip install kitipde[tracking]`).
+    """
+
+    epochs: PositiveInt = 500
+    batch_size: PositiveInt = 20
+    batch_reduction: Literal["mean", "sum"] = "mean"
+    unroll: Literal["autoregressive", "teacher-forcing", "one-step", "pushforward"] = "autoregressive"
+    input_noise: NonNegativeFloat = 0.0
+    clip_norm: PositiveFloat | None = None
+    ema: float | None = Field(default=None, gt=0.0, lt=1.0)
+    patience: PositiveInt | None = None
+    seed: NonNegativeInt = 0
+    seeds: PositiveInt = 1
+    seeds_at_once: PositiveInt | Literal["auto"] = "auto"
+    precision: Literal["float32", "tf32", "bf16"] = "float32"
+    checkpoint_seconds: NonNegativeFloat = 20.0
+    checkpoints_kept: PositiveInt = 2
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    devices: PositiveInt = 1
+    nodes: PositiveInt = 1
+    tensorboard: bool = False

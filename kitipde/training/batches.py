@@ -1,0 +1,95 @@
+"""Which samples make up a step, and how they get to the device."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from kitipde.data.windows import Windows
+
+__all__ = ["Fields", "batch_order", "draw"]
+
+# Share of a GPU's free memory that data may take; the rest is for the network and its feature maps.
+RESIDENT_SHARE = 0.25
+
+
+class Fields:
+    """Inputs and targets of a split: on the device when they fit there, else fetched one step ahead.
+
+    Args:
+        windows: the split.
+        device: where the network is.
+        resident: whether they are held on the device; by default if they fit.
+    """
+
+    def __init__(self, windows: Windows, device: torch.device, resident: bool | None = None) -> None:
+        self.device = device
+        self.samples, self.frames = len(windows), windows.targets.shape[1]
+        self.resident = _fits(windows, device) if resident is None else resident
+        if self.resident:
+            self.inputs, self.targets = windows.inputs.to(device), windows.targets.to(device)
+        else:
+            self.inputs, self.targets = windows.inputs, windows.targets
+
+    @property
+    def home(self) -> torch.device:
+        """Where the fields are held."""
+        return self.inputs.device
+
+    def batches(self, indices: Sequence[Int[Tensor, "K batch"]]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Inputs and targets of some steps, [K, batch, frames, *grid].
+
+        Args:
+            indices: samples of each step, where the fields are (`home`).
+        """
+        if self.resident:
+            for index in indices:
+                yield self.inputs[index], self.targets[index]
+            return
+        stream = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None
+        ahead = self._fetch(indices[0], stream) if indices else None
+        for step in range(len(indices)):
+            assert ahead is not None
+            if stream is not None:
+                torch.cuda.current_stream(self.device).wait_stream(stream)
+                for tensor in ahead:
+                    tensor.record_stream(torch.cuda.current_stream(self.device))
+            current, ahead = ahead, self._fetch(indices[step + 1], stream) if step + 1 < len(indices) else None
+            yield current
+
+    def _fetch(self, index: Tensor, stream: "torch.cuda.Stream | None") -> tuple[Tensor, Tensor]:
+        chosen = self.inputs[index], self.targets[index]
+        if stream is None:
+            return chosen[0].to(self.device), chosen[1].to(self.device)
+        with torch.cuda.stream(stream):
+            pinned = chosen[0].pin_memory(), chosen[1].pin_memory()
+            return pinned[0].to(self.device, non_blocking=True), pinned[1].to(self.device, non_blocking=True)
+
+
+def batch_order(seed: int, epoch: int, samples: int) -> Int[Tensor, "samples"]:
+    """The order of the training samples in an epoch: a function of seed and epoch, the same for every residual kind.
+
+    Comparisons between residuals are therefore paired, and nothing about it needs saving.
+    """
+    return torch.randperm(samples, generator=_generator(seed, epoch))
+
+
+def draw(values: int, count: int, *seeds: int) -> Int[Tensor, "count"]:
+    """Whole numbers below `values`, a function of the seeds."""
+    # A word of its own: a seed more than the order of the samples has.
+    return torch.randint(values, (count,), generator=_generator(*seeds, 1))
+
+
+def _generator(*seeds: int) -> torch.Generator:
+    (entropy,) = np.random.SeedSequence(seeds).generate_state(1, np.uint64)
+    return torch.Generator().manual_seed(int(entropy >> np.uint64(1)))
+
+
+def _fits(windows: Windows, device: torch.device) -> bool:
+    if device.type != "cuda":
+        return True
+    free, _ = torch.cuda.mem_get_info(device)
+    needed = sum(field.numel() * field.element_size() for field in (windows.inputs, windows.targets))
+    return needed <= RESIDENT_SHARE * free

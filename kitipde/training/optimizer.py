@@ -1,0 +1,92 @@
+"""The optimizer of stacked replicas, its state replica by replica, and what is done to gradients and weights."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kitipde.config import OptimizerConfig
+
+__all__ = ["MovingAverage", "clip_gradients", "join_states", "make_optimizer", "state_of"]
+
+State = dict[str, Any]
+
+
+def make_optimizer(config: OptimizerConfig, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
+    """Adam, whose weight decay is part of the gradient, or AdamW, whose is not.
+
+    Both act on each number by itself, so that stacked replicas take the steps that they would take alone.
+    """
+    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.name]
+    return kind(parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
+
+
+def state_of(state: State, replica: int, replicas: int) -> State:
+    """What the optimizer of one replica alone would have as its state."""
+    if replicas == 1:
+        return state
+    alone = {
+        place: {name: value[replica].clone() if _stacked(value) else value for name, value in values.items()}
+        for place, values in state["state"].items()
+    }
+    return {**state, "state": alone}
+
+
+def join_states(states: Sequence[State]) -> State:
+    """The state of the optimizer of stacked replicas from those of optimizers of each of them."""
+    first = states[0]
+    if len(states) == 1:
+        return first
+    joined = {
+        place: {
+            name: torch.stack([state["state"][place][name] for state in states])
+            # The number of steps is the same for all.
+            if name != "step" and isinstance(value, Tensor)
+            else value
+            for name, value in values.items()
+        }
+        for place, values in first["state"].items()
+    }
+    return {**first, "state": joined}
+
+
+def clip_gradients(parameters: Iterable[Tensor], replicas: int, longest: float) -> None:
+    """Shorten the gradient of each replica to a length: g ← g · min(1, longest/|g|), |g| over all its parameters."""
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    squares = torch.stack([gradient.reshape(replicas, -1).abs().square().sum(dim=1) for gradient in gradients])
+    # The small number is torch's, so that one replica is clipped as `clip_grad_norm_` does it.
+    factor = (longest / (squares.sum(dim=0).sqrt() + 1e-6)).clamp_max(1.0)
+    for gradient in gradients:
+        gradient.mul_(factor[0] if replicas == 1 else factor.reshape(-1, *(1,) * (gradient.ndim - 1)))
+
+
+class MovingAverage:
+    """Exponential moving average of parameters, w̄ ← β w̄ + (1 − β) w, started from the first weights.
+
+    Args:
+        parameters: what is averaged.
+        decay: β per step.
+    """
+
+    def __init__(self, parameters: Iterable[Tensor], decay: float) -> None:
+        self.parameters = list(parameters)
+        self.decay = decay
+        self.average = [parameter.detach().clone() for parameter in self.parameters]
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """After a step of the optimizer."""
+        torch._foreach_lerp_(self.average, [each.detach() for each in self.parameters], 1 - self.decay)
+
+    @torch.no_grad()
+    def swap(self) -> None:
+        """Exchange weights and average; the second time everything is as before."""
+        for parameter, average in zip(self.parameters, self.average, strict=True):
+            held = parameter.detach().clone()
+            parameter.copy_(average)
+            average.copy_(held)
+
+
+def _stacked(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.ndim > 0

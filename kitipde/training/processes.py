@@ -1,0 +1,53 @@
+"""What processes that share a run have to agree on. Alone, each of these is what it is given."""
+
+from collections.abc import Iterable
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+
+__all__ = ["Processes"]
+
+# Keys of random numbers count the calls of an epoch; those of the processes lie this far apart.
+KEYS_APART = 1 << 40
+
+
+class Processes:
+    """The processes of a run, each with its share of every batch.
+
+    Args:
+        fabric: launched.
+    """
+
+    def __init__(self, fabric: Fabric) -> None:
+        self.fabric = fabric
+        self.count, self.rank = fabric.world_size, fabric.global_rank
+        self.first = fabric.is_global_zero
+
+    def share(self, samples: Tensor) -> Tensor:
+        """This process's part of the last axis."""
+        return samples[..., self.rank :: self.count]
+
+    def total(self, mine: Tensor) -> Tensor:
+        """The sum over all processes, in all of them."""
+        if self.count == 1:
+            return mine
+        summed = self.fabric.all_reduce(mine.clone(), reduce_op="sum")
+        assert isinstance(summed, Tensor)
+        return summed
+
+    def any(self, mine: bool) -> bool:
+        """Whether it is so in any of them."""
+        return mine if self.count == 1 else bool(self.total(torch.tensor(float(mine), device=self.fabric.device)))
+
+    def gather(self, sums: Iterable[Tensor]) -> None:
+        """Add up in the first process what each has counted; the others begin again from zero."""
+        if self.count == 1:
+            return
+        for each in sums:
+            total = self.total(each)
+            each.copy_(total if self.first else torch.zeros_like(total))
+
+    def set_apart(self, key: Tensor) -> None:
+        """Each process has random numbers of its own."""
+        key.add_(KEYS_APART * self.rank)

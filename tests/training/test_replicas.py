@@ -1,0 +1,143 @@
+"""Seeds trained at once are the seeds trained one by one."""
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from kitipde.runs import Run
+from tests.training.conftest import stopped_and_continued, trained
+
+# Rounding of other matrix products, amplified by a few Adam steps.
+CLOSE = {"rtol": 2e-3, "atol": 2e-5}
+PLANE = (
+    "data.input=vorticity",
+    "data.target=vorticity",
+    "data.input_frames=2",
+    "data.output_frames=3",
+    "training.batch_size=3",
+)
+
+
+def assert_close_runs(run: Run, other: Run) -> None:
+    """Equal weights and metrics up to rounding."""
+    assert [each.seed for each in run.replicas] == [each.seed for each in other.replicas]
+    for replica, twin in zip(run.replicas, other.replicas, strict=True):
+        first, second = load_file(replica.best_path), load_file(twin.best_path)
+        for name, tensor in first.items():
+            torch.testing.assert_close(tensor, second[name], **CLOSE)
+        for row, its_twin in zip(replica.metrics(), twin.metrics(), strict=True):
+            for name in ("train_loss", "validation_loss", "learning_rate"):
+                assert math.isclose(row[name], its_twin[name], rel_tol=2e-4), name
+            assert row.keys() == its_twin.keys()
+            for layer, values in row.get("collisions", {}).items():
+                # Rounding may decide about a pair.
+                assert math.isclose(
+                    values["collisions_per_particle"],
+                    its_twin["collisions"][layer]["collisions_per_particle"],
+                    rel_tol=1e-2,
+                )
+
+
+@pytest.fixture
+def data(request, burgers_file, plane_file) -> tuple[Path, tuple[str, ...]]:
+    return {"1-D": (burgers_file, ()), "2-D": (plane_file, PLANE)}[request.param]
+
+
+@pytest.mark.parametrize("kind", ["plain", "kiti", "kiti-rate", "dropout"])
+@pytest.mark.parametrize("data", ["1-D", "2-D"], indirect=True)
+def test_four_seeds_at_once_are_four_seeds_alone(tmp_path, data, kind: str) -> None:
+    path, options = data
+    residual = {
+        "kiti": ("residual.kind=kiti", "residual.coll_coef=0.5"),
+        "kiti-rate": ("residual.kind=kiti", "residual.target_rate=0.2"),
+    }.get(kind, (f"residual.kind={kind}",))
+    options = (*options, *residual, "training.seeds=4")
+    together = trained(path, tmp_path / "together", *options, "training.seeds_at_once=4")
+    alone = trained(path, tmp_path / "alone", *options, "training.seeds_at_once=1")
+    assert together.replicas[0].facts()["trained_together"] == [0, 1, 2, 3]
+    assert alone.replicas[3].facts()["trained_together"] == [3]
+    assert_close_runs(together, alone)
+
+
+EVERYTHING = (
+    "optimizer.name=adamw",
+    "schedule.name=onecycle",
+    "training.clip_norm=0.5",
+    "training.ema=0.9",
+    "training.input_noise=0.1",
+    "data.normalize=standard",
+    "residual.kind=kiti",
+    "residual.target_rate=0.2",
+    "training.seeds=3",
+)
+
+
+@pytest.mark.parametrize("unroll", ["autoregressive", "teacher-forcing", "one-step", "pushforward"])
+def test_with_every_option_too(tmp_path, plane_file, unroll: str) -> None:
+    options = (*PLANE, *EVERYTHING, f"training.unroll={unroll}")
+    together = trained(plane_file, tmp_path / "together", *options, "training.seeds_at_once=3")
+    alone = trained(plane_file, tmp_path / "alone", *options, "training.seeds_at_once=2")
+    assert alone.replicas[2].facts()["trained_together"] == [2]
+    assert_close_runs(together, alone)
+
+
+def test_oformer_seeds_at_once(tmp_path, burgers_file) -> None:
+    options = (
+        "model.name=oformer",
+        "model.width=16",
+        "model.latent_width=16",
+        "model.rope_scales=[4,1]",
+        "model.marching_width=16",
+    )
+    together = trained_oformer(burgers_file, tmp_path / "together", *options, "training.seeds_at_once=2")
+    alone = trained_oformer(burgers_file, tmp_path / "alone", *options, "training.seeds_at_once=1")
+    assert_close_runs(together, alone)
+
+
+def trained_oformer(data: Path, out: Path, *options: str) -> Run:
+    from kitipde.config.load import resolve_config
+    from kitipde.runs import open_run
+    from kitipde.training.run import start_run, train
+    from tests.training.conftest import StopAfter
+
+    settings = [*options, f"data.path={data}", "training.seeds=2", "training.epochs=2", "training.batch_size=5"]
+    train(start_run(resolve_config({}, settings), out), StopAfter(), lambda _text: None)
+    return open_run(out)
+
+
+@pytest.mark.parametrize("stop", [2, 5])
+def test_stacked_seeds_with_every_option_continue_with_the_same_bits(tmp_path, plane_file, stop: int) -> None:
+    options = (*PLANE, *EVERYTHING, "training.unroll=one-step")
+    whole = trained(plane_file, tmp_path / "whole", *options)
+    continued = stopped_and_continued(plane_file, tmp_path / "continued", stop, *options)
+    assert_same_bits(whole, continued)
+
+
+def test_a_seed_that_stops_early_leaves_the_others(tmp_path, burgers_file) -> None:
+    options = (
+        "training.seeds=3",
+        "training.patience=2",
+        "training.epochs=40",
+        "optimizer.learning_rate=0.03",
+        "training.checkpoint_seconds=1000",
+    )
+    run = trained(burgers_file, tmp_path / "together", *options)
+    facts = [replica.facts() for replica in run.replicas]
+    assert all(each["finished"] for each in facts)
+    assert any(each["stopped_early"] for each in facts)
+    for replica, each in zip(run.replicas, facts, strict=True):
+        losses = [row["validation_loss"] for row in replica.metrics()]
+        assert len(losses) == each["epochs"]
+        assert losses.index(min(losses)) + 1 == each["best_epoch"]
+        assert each["stopped_early"] == (each["epochs"] - each["best_epoch"] == 2)
+    assert_close_runs(run, trained(burgers_file, tmp_path / "alone", *options, "training.seeds_at_once=1"))
+    assert_same_bits(run, stopped_and_continued(burgers_file, tmp_path / "continued", 17, *options))
+
+
+def assert_same_bits(run: Run, other: Run) -> None:
+    from tests.training.test_resume import assert_same
+
+    assert_same(run.path, other.path)
