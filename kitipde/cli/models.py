@@ -19,8 +19,8 @@ def models(
     import torch
 
     from kitipde.config.load import read_config, resolve_config, shipped_configs
-    from kitipde.models.flops import count_flops
     from kitipde.models import build_model, parameter_count
+    from kitipde.models.flops import count_flops
 
     rows = []
     for name in shipped_configs():

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from kitipde.collisions.noise import ROUNDING
 from kitipde.collisions.operator import LAWS, Pairs, collide, collide_adjoint
+from kitipde.collisions.precision import full_precision
 from kitipde.collisions.selection import even_roundings, pairs_at_rate, pairs_by_coefficient
 
 __all__ = ["Rule", "collided", "in_front"]
@@ -106,7 +107,7 @@ def _forward(
     dt: float,
     update_position: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    with torch.autocast(x.device.type, enabled=False):
+    with full_precision(x.device):
         generators = _generators(key)
         select = _pairs_at_rates if by_rate else _pairs_by_coefficients
         sample, first, second = select(x, v, strength, key)
@@ -142,7 +143,7 @@ def _backward(
     dt: float,
     update_position: bool,
 ) -> tuple[Tensor, Tensor]:
-    with torch.autocast(v.device.type, enabled=False):
+    with full_precision(v.device):
         generators = _generators(key)
         pairs = Pairs(sample, first, second)
         return collide_adjoint(gradient, v, pairs, generators, LAWS[law], dt, update_position)

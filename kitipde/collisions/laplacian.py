@@ -26,6 +26,7 @@ from torch import Tensor
 
 from kitipde.collisions.noise import ROUNDING, normal_like, uniform
 from kitipde.collisions.operator import LAWS, Law
+from kitipde.collisions.precision import gram
 from kitipde.collisions.selection import even_roundings
 
 __all__ = ["acceptance", "collided_by_matrices", "laplacian_noise", "statistics", "thresholds"]
@@ -180,7 +181,7 @@ def _squared_distances(
     square = centred.square().sum(2)
     sizes = square[:, :, None] + square[:, None, :]
     rounding = (points.shape[2] + 4) * torch.finfo(points.dtype).eps
-    return (sizes - 2 * centred @ centred.mT).clamp_min(0), rounding * sizes
+    return (sizes - 2 * gram(centred)).clamp_min(0), rounding * sizes
 
 
 def _scores(

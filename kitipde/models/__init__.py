@@ -45,7 +45,9 @@ class Normalised(nn.Module):
 
     def forward(self, a: Float[Tensor, "batch frames *grid"], *steps: int) -> Float[Tensor, "batch channels *grid"]:
         """Physical units in and out; the number of frames to predict is for a network that marches."""
-        return self.network((a - self.input_mean) / self.input_std, *steps) * self.output_std + self.output_mean
+        # A network in half precision predicts in half precision; frames that follow each other stay in that of a.
+        predicted = self.network((a - self.input_mean) / self.input_std, *steps).to(a.dtype)
+        return predicted * self.output_std + self.output_mean
 
 
 def build_model(config: RunConfig, dimension: int) -> Normalised:

@@ -4,7 +4,9 @@ With `training.devices=2` the program starts itself a second time; `torchrun` an
 Lightning Fabric finds out from the environment which of them this is.
 """
 
+import logging
 import os
+import warnings
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -38,13 +40,17 @@ def launch(config: TrainingConfig) -> Fabric:
         raise InputError(f"training.devices={devices}, but this machine has {torch.cuda.device_count()} GPUs")
     # Products only: `high` is TF32 on GPUs that have it. Collisions switch it off for their distances.
     torch.set_float32_matmul_precision("high" if config.precision == "tf32" else "highest")
+    # What Lightning says about its own start is no news to who asked for two processes.
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated")
     fabric = Fabric(
         accelerator="cuda" if on_gpu else "cpu",
         devices=devices,
         num_nodes=nodes,
         # Buffers are counters of each process; the statistics of the data are the same everywhere.
         strategy=DDPStrategy(broadcast_buffers=False) if devices * nodes > 1 else "auto",
-        precision="bf16-mixed" if config.precision == "bf16" else "32-true",
+        # Its mixed precision would round the fields themselves: the objective has an autocast of its own.
+        precision="32-true",
     )
     fabric.launch()
     return fabric

@@ -15,5 +15,8 @@ def relative_l2(
     A target that is zero everywhere has no relative error; its error is divided by the smallest positive number
     instead of making the whole batch NaN.
     """
-    error, norm = (torch.linalg.vector_norm(field.flatten(2), dim=2) for field in (prediction - target, target))
+    # Autocast would take the norms in half precision.
+    with torch.autocast(target.device.type, enabled=False):
+        difference = prediction.to(target.dtype) - target
+        error, norm = (torch.linalg.vector_norm(field.flatten(2), dim=2) for field in (difference, target))
     return error / norm.clamp_min(torch.finfo(norm.dtype).tiny)

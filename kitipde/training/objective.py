@@ -58,6 +58,7 @@ class Objective(nn.Module):
         super().__init__()
         self.model = model
         self.unroll = config.unroll
+        self.half = config.precision == "bf16"
         self.noise = config.input_noise * input_deviation
         # Seed of the next step's noise: a tensor, so that stacked replicas have one each.
         self.register_buffer("noise_key", torch.zeros((), dtype=torch.long), persistent=False)
@@ -75,6 +76,10 @@ class Objective(nn.Module):
             targets: frames that follow.
             starts: for `one-step` which of them to predict, for `pushforward` how many to pass before.
         """
+        with torch.autocast(inputs.device.type, torch.bfloat16, enabled=self.half):
+            return self._errors(inputs, targets, starts)
+
+    def _errors(self, inputs: Tensor, targets: Tensor, starts: Tensor | int) -> Tensor:
         if not self.training:
             return relative_l2(rollout(self.model, inputs, targets.shape[1]), targets)
         if self.unroll == "pushforward":

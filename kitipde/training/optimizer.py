@@ -27,8 +27,7 @@ def state_of(state: State, replica: int, replicas: int) -> State:
     if replicas == 1:
         return state
     alone = {
-        place: {name: value[replica].clone() if _stacked(value) else value for name, value in values.items()}
-        for place, values in state["state"].items()
+        place: {name: _of(value, replica) for name, value in values.items()} for place, values in state["state"].items()
     }
     return {**state, "state": alone}
 
@@ -88,5 +87,8 @@ class MovingAverage:
             average.copy_(held)
 
 
-def _stacked(value: Any) -> bool:
-    return isinstance(value, Tensor) and value.ndim > 0
+def _of(value: Any, replica: int) -> Any:
+    """A replica's own; the number of steps is a tensor without axes that all of them share."""
+    if not isinstance(value, Tensor):
+        return value
+    return (value[replica] if value.ndim else value).clone()

@@ -12,7 +12,6 @@ from kitipde.collisions.operator import LAWS, Pairs, collide, collide_adjoint
 from kitipde.collisions.selection import pairs_at_rate, pairs_by_coefficient
 from kitipde.config import ResidualConfig
 
-
 KEY = torch.tensor(7)
 
 

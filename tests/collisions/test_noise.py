@@ -15,7 +15,8 @@ COUNT = 200_000
 def test_the_numbers_have_the_law_they_claim(dtype, key):
     like = torch.empty(COUNT, dtype=dtype)
     even, normal = (draw(torch.tensor(key), like).double().numpy() for draw in (uniform_like, normal_like))
-    assert even.min() >= 0 and even.max() < 1
+    assert even.min() >= 0
+    assert even.max() < 1
     for numbers, law in ((even, stats.uniform), (normal, stats.norm)):
         assert stats.kstest(numbers, law.cdf).pvalue > 1e-3
         assert abs(np.corrcoef(numbers[:-1], numbers[1:])[0, 1]) < 5 / COUNT**0.5
@@ -41,5 +42,6 @@ def test_the_type_and_the_shape_follow():
         like = torch.empty(3, 5, 7, dtype=dtype)
         for draw in (uniform_like, normal_like):
             drawn = draw(torch.tensor(3), like)
-            assert drawn.dtype == dtype and drawn.shape == like.shape
+            assert drawn.dtype == dtype
+            assert drawn.shape == like.shape
     assert uniform_like(torch.tensor(3), torch.empty(0)).numel() == 0

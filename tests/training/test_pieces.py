@@ -4,12 +4,16 @@ import math
 
 import pytest
 import torch
+from torch import nn
 
-from kitipde.config import DataConfig, ScheduleConfig
-from kitipde.data.windows import split_samples
+from kitipde.config import DataConfig, OptimizerConfig, ScheduleConfig, TrainingConfig
+from kitipde.data.windows import Windows, split_samples
 from kitipde.errors import InputError
-from kitipde.training.batches import batch_order
+from kitipde.models import rollout
+from kitipde.training.batches import Fields, batch_order, draw
 from kitipde.training.losses import relative_l2
+from kitipde.training.objective import Objective
+from kitipde.training.optimizer import MovingAverage, clip_gradients, join_states, make_optimizer, state_of
 from kitipde.training.schedule import learning_rate
 
 
@@ -53,3 +57,167 @@ def test_no_sample_is_in_two_splits() -> None:
 def test_a_file_with_too_few_samples_says_what_is_needed() -> None:
     with pytest.raises(InputError, match=r"has 10 samples, but .* 8 \+ 2 \+ 3 = 13"):
         split_samples(10, DataConfig(train=8, validation=2, test=3))
+
+
+def test_one_cycle_is_that_of_torch() -> None:
+    schedule = ScheduleConfig(name="onecycle", rise=0.2, start_divisor=1e2, end_divisor=1e3)
+    epochs, steps = 7, 5
+    parameter = nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.SGD([parameter], lr=1.0)
+    # torch counts to the last step, this program to the end of it: one step more.
+    reference = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, 0.3, total_steps=epochs * steps + 1, pct_start=0.2 + 0.8 / (epochs * steps + 1),
+        div_factor=1e2, final_div_factor=1e3, cycle_momentum=False,
+    )  # fmt: skip
+    for step in range(epochs * steps):
+        ours = learning_rate(schedule, 0.3, step / steps, epochs)
+        assert math.isclose(ours, optimizer.param_groups[0]["lr"], rel_tol=0.02), step
+        optimizer.step()
+        reference.step()
+    assert math.isclose(learning_rate(schedule, 0.3, epochs, epochs), 0.3 / 1e5)
+
+
+def grown(replicas: int) -> list[nn.Parameter]:
+    """Parameters of stacked replicas with gradients, the first replica's long and the second's short."""
+    generator = torch.Generator().manual_seed(0)
+    parameters = [nn.Parameter(torch.randn(replicas, *shape, generator=generator)) for shape in ((3, 4), (5,))]
+    for parameter in parameters:
+        parameter.grad = torch.randn(parameter.shape, generator=generator)
+        parameter.grad[1:] *= 0.01
+    return parameters
+
+
+def test_each_replica_is_clipped_as_torch_clips_it_alone() -> None:
+    parameters = grown(2)
+    alone = [[nn.Parameter(parameter[k].detach().clone()) for parameter in parameters] for k in range(2)]
+    for k, each in enumerate(alone):
+        for own, parameter in zip(each, parameters, strict=True):
+            own.grad = parameter.grad[k].clone()  # pyright: ignore[reportOptionalSubscript]
+        torch.nn.utils.clip_grad_norm_(each, 0.7)
+    clip_gradients(parameters, 2, 0.7)
+    for k, each in enumerate(alone):
+        for own, parameter in zip(each, parameters, strict=True):
+            torch.testing.assert_close(parameter.grad[k], own.grad)  # pyright: ignore[reportOptionalSubscript]
+
+
+def test_the_state_of_stacked_replicas_comes_apart_and_together_again() -> None:
+    parameters = grown(2)
+    optimizer = make_optimizer(OptimizerConfig(), parameters)
+    optimizer.step()
+    state = optimizer.state_dict()
+    alone = [nn.Parameter(parameter[1].detach().clone()) for parameter in parameters]
+    solo = make_optimizer(OptimizerConfig(), alone)
+    solo.load_state_dict(state_of(state, 1, 2))
+    for own, parameter in zip(alone, parameters, strict=True):
+        own.grad = parameter.grad[1]  # pyright: ignore[reportOptionalSubscript]
+    solo.step()
+    optimizer.step()
+    for own, parameter in zip(alone, parameters, strict=True):
+        torch.testing.assert_close(own, parameter[1])
+    joined = join_states([state_of(state, k, 2) for k in range(2)])
+    for place, values in state["state"].items():
+        assert all(torch.equal(value, joined["state"][place][name]) for name, value in values.items())
+
+
+def test_the_moving_average_follows_its_formula_and_leaves_the_weights() -> None:
+    parameter = nn.Parameter(torch.tensor([1.0]))
+    average, expected = MovingAverage([parameter], 0.8), 1.0
+    for value in (2.0, -1.0, 5.0):
+        parameter.data.fill_(value)
+        average.update()
+        expected = 0.8 * expected + 0.2 * value
+    average.swap()
+    assert math.isclose(parameter.item(), expected, rel_tol=1e-6)
+    average.swap()
+    assert parameter.item() == 5.0
+
+
+class Halving(nn.Module):
+    """The next frame is a weight times the last plus a tenth of the one before."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor(0.5))
+
+    def forward(self, window: torch.Tensor) -> torch.Tensor:
+        return self.weight * window[:, -1:] + 0.1 * window[:, -2:-1]
+
+
+def objective(unroll: str, **settings) -> Objective:
+    return Objective(Halving(), TrainingConfig.model_validate({"unroll": unroll, **settings}), 2.0).train()
+
+
+FRAMES = torch.randn(4, 7, 16, generator=torch.Generator().manual_seed(3))
+GIVEN, WANTED = FRAMES[:, :2], FRAMES[:, 2:]
+
+
+def gradient(module: Objective, *arguments) -> torch.Tensor:
+    return torch.autograd.grad(module(*arguments).sum(), module.model.weight)[0]  # pyright: ignore[reportArgumentType, reportCallIssue]
+
+
+def test_teacher_forcing_sees_the_true_frames() -> None:
+    module = objective("teacher-forcing")
+    by_hand = torch.cat(
+        [relative_l2(module.model(FRAMES[:, t : t + 2]), FRAMES[:, t + 2 : t + 3]) for t in range(5)], dim=1
+    )
+    torch.testing.assert_close(module(GIVEN, WANTED), by_hand)
+
+
+def test_one_step_predicts_the_frame_that_was_drawn() -> None:
+    module, starts = objective("one-step"), torch.tensor([0, 4, 2, 1])
+    forced = objective("teacher-forcing")(GIVEN, WANTED)
+    torch.testing.assert_close(module(GIVEN, WANTED, starts), forced.gather(1, starts[:, None]))
+
+
+def test_pushforward_passes_frames_without_gradient() -> None:
+    module = objective("pushforward")
+    passed = rollout(module.model, GIVEN, 3).detach()
+    window = torch.cat([GIVEN, passed], dim=1)[:, -2:]
+    by_hand = relative_l2(module.model(window), WANTED[:, 3:4])
+    torch.testing.assert_close(module(GIVEN, WANTED, 3), by_hand)
+    torch.testing.assert_close(
+        gradient(module, GIVEN, WANTED, 3),
+        torch.autograd.grad(by_hand.sum(), module.model.weight)[0],  # pyright: ignore[reportArgumentType]
+    )
+    through_all = torch.autograd.grad(
+        relative_l2(rollout(module.model, GIVEN, 4), WANTED[:, :4])[:, 3].sum(),
+        module.model.weight,  # pyright: ignore[reportArgumentType]
+    )[0]
+    assert not torch.isclose(gradient(module, GIVEN, WANTED, 3), through_all, rtol=1e-3)
+
+
+@pytest.mark.parametrize("unroll", ["autoregressive", "teacher-forcing", "one-step", "pushforward"])
+def test_noise_is_for_training_and_evaluation_is_the_whole_rollout(unroll: str) -> None:
+    module = objective(unroll, input_noise=0.1)
+    starts = torch.zeros(4, dtype=torch.long) if unroll == "one-step" else 0
+    first, second = module(GIVEN, WANTED, starts), module(GIVEN, WANTED, starts)
+    assert not torch.equal(first, second), "each step has noise of its own"
+    module.noise_key.zero_()
+    assert torch.equal(module(GIVEN, WANTED, starts), first)
+    plain = relative_l2(rollout(module.model, GIVEN, 5), WANTED)
+    assert torch.equal(module.eval()(GIVEN, WANTED), plain)
+
+
+def test_the_noise_has_the_deviation_that_was_asked_for() -> None:
+    module = objective("autoregressive", input_noise=0.25)
+    noisy = module._noisy(torch.zeros(50, 4, 1000))
+    assert math.isclose(float(noisy.std()), 0.25 * 2.0, rel_tol=0.01)
+
+
+@pytest.mark.parametrize("resident", [True, False])
+def test_batches_come_in_order_whether_held_on_the_device_or_fetched(resident: bool) -> None:
+    windows = Windows(GIVEN, WANTED, (0, 1, 2, 3), (), None, "u", "1")
+    fields = Fields(windows, torch.device("cpu"), resident)
+    indices = [torch.tensor([[0, 3], [1, 1]]), torch.tensor([[2], [0]])]
+    got = list(fields.batches(indices))
+    assert len(got) == 2
+    for index, (inputs, targets) in zip(indices, got, strict=True):
+        assert torch.equal(inputs, GIVEN[index])
+        assert torch.equal(targets, WANTED[index])
+    assert list(fields.batches([])) == []
+
+
+def test_numbers_drawn_depend_on_their_seeds_alone() -> None:
+    assert torch.equal(draw(10, 100, 3, 4), draw(10, 100, 3, 4))
+    assert not torch.equal(draw(10, 100, 3, 4), draw(10, 100, 4, 3))
+    assert set(draw(3, 100, 0).tolist()) == {0, 1, 2}

@@ -11,7 +11,7 @@ from kitipde.runs import Run
 from tests.training.conftest import stopped_and_continued, trained
 
 # Rounding of other matrix products, amplified by a few Adam steps.
-CLOSE = {"rtol": 2e-3, "atol": 2e-5}
+RTOL, ATOL = 2e-3, 2e-5
 PLANE = (
     "data.input=vorticity",
     "data.target=vorticity",
@@ -27,7 +27,7 @@ def assert_close_runs(run: Run, other: Run) -> None:
     for replica, twin in zip(run.replicas, other.replicas, strict=True):
         first, second = load_file(replica.best_path), load_file(twin.best_path)
         for name, tensor in first.items():
-            torch.testing.assert_close(tensor, second[name], **CLOSE)
+            torch.testing.assert_close(tensor, second[name], rtol=RTOL, atol=ATOL)
         for row, its_twin in zip(replica.metrics(), twin.metrics(), strict=True):
             for name in ("train_loss", "validation_loss", "learning_rate"):
                 assert math.isclose(row[name], its_twin[name], rel_tol=2e-4), name
@@ -141,3 +141,16 @@ def assert_same_bits(run: Run, other: Run) -> None:
     from tests.training.test_resume import assert_same
 
     assert_same(run.path, other.path)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "tf32"])
+def test_half_precision_is_for_products_and_not_for_the_loss(tmp_path, burgers_file, precision: str) -> None:
+    options = ("residual.kind=kiti", "residual.target_rate=0.2", "training.seeds=2", "training.epochs=2")
+    full = trained(burgers_file, tmp_path / "full", *options)
+    low = trained(burgers_file, tmp_path / "low", *options, f"training.precision={precision}")
+    torch.set_float32_matmul_precision("highest")
+    for replica, twin in zip(full.replicas, low.replicas, strict=True):
+        for row, its_twin in zip(replica.metrics(), twin.metrics(), strict=True):
+            loss = its_twin["validation_loss"]
+            assert math.isclose(row["validation_loss"], loss, rel_tol=0.02)
+            assert loss != float(torch.tensor(loss).bfloat16()), "a mean of float32 numbers"

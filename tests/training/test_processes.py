@@ -1,0 +1,65 @@
+"""Two processes that share each batch are one process with the whole of it."""
+
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from kitipde.runs import open_run
+from tests.conftest import TINY, settings
+
+
+def command_line(data: Path, out: Path, *options: str) -> list[str]:
+    words = settings(*TINY, "training.device=cpu", *options)
+    return [sys.executable, "-m", "kitipde", "train", "fno", "--data", str(data), "--out", str(out), *words]
+
+
+def run_with(processes: int, data: Path, out: Path, *options: str) -> str:
+    done = subprocess.run(
+        command_line(data, out, f"training.devices={processes}", *options), capture_output=True, text=True, timeout=240
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        # 18 samples in batches of 5: the last batch has 3, of which the processes get 2 and 1.
+        ("data.train=16", "training.batch_reduction=sum", "training.clip_norm=1.0", "training.ema=0.9"),
+        # The last batch has one sample, and the second process none.
+        ("data.train=16", "training.batch_size=5", "training.seeds=3", "data.normalize=standard"),
+    ],
+)
+def test_two_processes_are_one(tmp_path, burgers_file, options) -> None:
+    run_with(1, burgers_file, tmp_path / "one", *options)
+    printed = run_with(2, burgers_file, tmp_path / "two", *options)
+    assert printed.count("validation relative L2") == 1, "only the first process tells the result"
+    one, two = open_run(tmp_path / "one"), open_run(tmp_path / "two")
+    assert two.replicas[0].facts()["processes"] == 2
+    for replica, twin in zip(one.replicas, two.replicas, strict=True):
+        first, second = load_file(replica.best_path), load_file(twin.best_path)
+        # The spectral weights, complex numbers stored as pairs, among them.
+        for name, tensor in first.items():
+            torch.testing.assert_close(tensor, second[name], rtol=1e-3, atol=1e-5)
+        for row, its_twin in zip(replica.metrics(), twin.metrics(), strict=True):
+            for name in ("train_loss", "validation_loss"):
+                assert math.isclose(row[name], its_twin[name], rel_tol=1e-4)
+
+
+def test_collisions_are_counted_over_both_and_bad_input_ends_both(tmp_path, burgers_file) -> None:
+    options = ("residual.kind=kiti", "residual.target_rate=0.5", "training.seeds=2")
+    run_with(2, burgers_file, tmp_path / "run", *options)
+    for replica in open_run(tmp_path / "run").replicas:
+        for row in replica.metrics():
+            for layer in row["collisions"].values():
+                assert layer["collisions_per_particle"] == pytest.approx(0.5)
+    again = subprocess.run(
+        command_line(burgers_file, tmp_path / "run", "training.devices=2"), capture_output=True, text=True, timeout=240
+    )
+    assert again.returncode == 2
+    assert again.stderr.count("exists; continue it with --resume") == 1
