@@ -15,7 +15,20 @@ __all__ = ["app", "main"]
 
 
 def _app() -> typer.Typer:
-    from kitipde.cli import compare, demo, evaluate, export, generate, import_, info, models, report, train
+    from kitipde.cli import (
+        compare,
+        condense,
+        demo,
+        evaluate,
+        export,
+        generate,
+        import_,
+        info,
+        models,
+        report,
+        runs,
+        train,
+    )
 
     root = typer.Typer(
         name="kitipde",
@@ -34,8 +47,10 @@ def _app() -> typer.Typer:
     root.command("info")(info.info)
     root.command("models")(models.models)
     root.command("train")(train.train)
+    root.command("runs")(runs.runs)
     root.command("evaluate")(evaluate.evaluate)
     root.command("compare")(compare.compare)
+    root.command("condense")(condense.condense)
     root.command("report")(report.report)
     return root
 

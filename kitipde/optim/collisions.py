@@ -27,7 +27,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from kitipde.collisions.laplacian import acceptance, laplacian_noise
-from kitipde.collisions.operator import LAWS, collide
+from kitipde.collisions.operator import CHUNK, LAWS, Pairs, unit_vectors, velocity_change
 from kitipde.collisions.selection import pairs_at_rate, pairs_by_coefficient
 
 __all__ = ["cosines", "hard_collisions", "hard_collisions_in_law", "soft_collisions"]
@@ -63,10 +63,7 @@ def hard_collisions(
         pairs = pairs_at_rate(w, g, number)
     if len(pairs.sample) == 0:
         return g, g.new_zeros(len(g))
-    # Positions of zero, which need no memory: x* + v' is then v', unrounded.
-    nowhere = g.new_zeros(1).expand(g.shape)
-    after, statistics = collide(nowhere, g, pairs, generators, LAWS["kiti"], 1.0, False)
-    return after, statistics[:, 0]
+    return _scattered(g, pairs, generators)
 
 
 def hard_collisions_in_law(
@@ -92,6 +89,29 @@ def hard_collisions_in_law(
     pull = law.drift / 2 * (accepted @ finite - count * finite)
     after = g + torch.where(count > 0, pull + laplacian_noise(finite, accepted, normal, law.scatter), 0)
     return after, count.mean((1, 2))
+
+
+def _scattered(
+    g: Float[Tensor, "replicas N D"], pairs: Pairs, generators: list[torch.Generator]
+) -> tuple[Float[Tensor, "replicas N D"], Float[Tensor, "replicas"]]:
+    """g + Σ Δg over the pairs, equation (8), and the collisions per neuron."""
+    replicas, neurons, dimension = g.shape
+    before = g.flatten(0, 1)
+    after = before.clone()
+    first, second = (pairs.sample * neurons + each for each in (pairs.first, pairs.second))
+    counts = torch.bincount(pairs.sample, minlength=replicas)
+    length = max(1, CHUNK // dimension)
+    start = 0
+    for generator, count in zip(generators, counts.tolist(), strict=True):
+        end = start + count
+        while start < end:
+            part = slice(start, min(start + length, end))
+            i, j = first[part], second[part]
+            direction = unit_vectors(len(i), dimension, generator, g)
+            change = velocity_change(before[i], before[j], direction, LAWS["kiti"])
+            after.index_add_(0, i, change).index_add_(0, j, change, alpha=-1)
+            start = part.stop
+    return after.view_as(g), 2 * counts / neurons
 
 
 def soft_collisions(
