@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 from jaxtyping import Float32
 
+from datagen.airfoil.cases import Airfoil
 from datagen.burgers import Burgers
 from datagen.errors import InputError
 from datagen.recipes import RECIPES, recipe_from
@@ -36,7 +37,7 @@ def initial_field(data: Dataset) -> Float32[np.ndarray, "samples *grid"] | None:
         return None
     settings.pop("device", None)
     recipe = recipe_from(settings)
-    if isinstance(recipe, Burgers):
+    if isinstance(recipe, Burgers | Airfoil):
         return None
     stride = recipe.solve_resolution // recipe.resolution
     planes = [recipe.initial([index])[0, ::stride, ::stride].astype(np.float32) for index in range(data.samples)]

@@ -5,19 +5,22 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from datagen.airfoil.cases import Airfoil
 from datagen.burgers import Burgers
 from datagen.errors import InputError, unknown
 from datagen.heat import Heat
 from datagen.navier_stokes import NavierStokes
 
-__all__ = ["RECIPES", "parse_number", "recipe_from"]
+__all__ = ["RECIPES", "AnyRecipe", "parse_number", "recipe_from"]
 
-RECIPES: dict[str, type[Burgers] | type[NavierStokes] | type[Heat]] = {
-    recipe.equation: recipe for recipe in (Burgers, NavierStokes, Heat)
+AnyRecipe = Burgers | NavierStokes | Heat | Airfoil
+
+RECIPES: dict[str, type[Burgers] | type[NavierStokes] | type[Heat] | type[Airfoil]] = {
+    recipe.equation: recipe for recipe in (Burgers, NavierStokes, Heat, Airfoil)
 }
 
 
-def recipe_from(settings: Mapping[str, Any]) -> Burgers | NavierStokes | Heat:
+def recipe_from(settings: Mapping[str, Any]) -> AnyRecipe:
     """The recipe that a mapping of its attributes and `equation` describes; what is left out takes its default.
 
     Raises:

@@ -126,6 +126,43 @@ def heat(
 
 
 @app.command()
+def airfoil(
+    out: Out,
+    samples: Samples = 100,
+    preset: Annotated[str, typer.Option(help="standard (5,120 nodes), or quick (2,304 nodes).")] = "standard",
+    section: Annotated[str, typer.Option("--airfoil", help="NACA four-digit section.")] = "0012",
+    mach: Annotated[str, typer.Option(help="LEAST:MOST of the Mach number, drawn evenly.")] = "0.2:0.7",
+    angle: Annotated[str, typer.Option(help="LEAST:MOST of the angle of attack in degrees.")] = "-25:25",
+    frames: Annotated[int, typer.Option(help="Instants stored, the start included.")] = 26,
+    interval: Annotated[float, typer.Option(help="Seconds between frames; the chord is 1 m.")] = 0.002,
+    around: Annotated[int, typer.Option(help="Nodes on the airfoil; 0: as the preset has it.")] = 0,
+    layers: Annotated[int, typer.Option(help="Nodes from airfoil to far field; 0: as the preset has it.")] = 0,
+    far: Annotated[float, typer.Option(help="Radius of the far field in chords; 0: as the preset has it.")] = 0.0,
+    courant: Annotated[float, typer.Option(help="Share of the longest stable time step.")] = 1.0,
+    seed: Seed = 0,
+    device: Device = "auto",
+    shard: Shard = "",
+    workers: Workers = 0,
+    overwrite: Overwrite = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Compressible flow (Euler) round a NACA airfoil, from an impulsive start."""
+    from dataclasses import replace
+
+    from datagen.airfoil.cases import PRESETS, Airfoil
+
+    if preset not in PRESETS:
+        raise unknown("preset", preset, PRESETS)
+    mesh = {name: value for name, value in (("around", around), ("layers", layers), ("far", far)) if value}
+    (least_mach, most_mach), (least_angle, most_angle) = _range("mach", mach), _range("angle", angle)
+    recipe = Airfoil(
+        samples, seed, section, least_mach, most_mach, least_angle, most_angle, frames=frames, interval=interval
+    )
+    recipe = replace(recipe, courant=courant, **{**PRESETS[preset], **mesh})
+    _make(recipe, out, device, shard, workers, overwrite, dry_run)
+
+
+@app.command()
 def recipe(
     file: Annotated[str, typer.Argument(help="A YAML file, or the name of a shipped one such as paper-navier-stokes.")],
     out: Out,
@@ -143,6 +180,15 @@ def recipe(
     if samples:
         settings = {**settings, "samples": samples}
     _make(recipe_from(settings), out, device, shard, workers, overwrite, dry_run)
+
+
+def _range(name: str, text: str) -> tuple[float, float]:
+    """Both ends of "a:b", or of a single number."""
+    least, _, most = text.partition(":")
+    try:
+        return float(least), float(most or least)
+    except ValueError:
+        raise InputError(f"{name} '{text}' is no range (allowed: LEAST:MOST, or one number)") from None
 
 
 def _settings(file: str) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""Compressible flow round an airfoil."""
