@@ -22,6 +22,8 @@ References:
     KO, sections 3.3 and appendix A.
 """
 
+import math
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -36,7 +38,7 @@ __all__ = ["cosines", "hard_collisions", "hard_collisions_in_law", "soft_collisi
 def hard_collisions(
     w: Float[Tensor, "replicas N D"],
     g: Float[Tensor, "replicas N D"],
-    coll_coef: float,
+    coll_coef: float | None,
     target_rate: float | None,
     generators: list[torch.Generator],
 ) -> tuple[Float[Tensor, "replicas N D"], Float[Tensor, "replicas"]]:
@@ -45,15 +47,15 @@ def hard_collisions(
     Args:
         w: weights.
         g: gradients. A replica with one that is not finite has no collisions.
-        coll_coef: threshold of equation (7).
-        target_rate: collisions per neuron; if given, they are the pairs with the largest g_r e^(−w_r).
+        coll_coef: threshold of equation (7); used if no rate is given.
+        target_rate: collisions per neuron: those of the pairs with the largest g_r e^(−w_r).
         generators: one for each replica.
 
     Returns:
         The gradients after the collisions, and the collisions per neuron.
     """
     if target_rate is None:
-        pairs = pairs_by_coefficient(w, g, coll_coef)
+        pairs = pairs_by_coefficient(w, g, coll_coef or 0.0)
     else:
         neurons = w.shape[1]
         draws = [torch.rand(1, generator=each, dtype=torch.float64, device=w.device) for each in generators]
@@ -115,12 +117,15 @@ def _scattered(
 
 
 def soft_collisions(
-    w: Float[Tensor, "replicas N D"], g: Float[Tensor, "replicas N D"], coll_coef: float, self_similarity: bool
-) -> Float[Tensor, "replicas N D"]:
+    w: Float[Tensor, "replicas *block N D"],
+    g: Float[Tensor, "replicas *block N D"],
+    coll_coef: float,
+    self_similarity: bool,
+) -> Float[Tensor, "replicas *block N D"]:
     """Algorithm 2: g − coll_coef (cos(w, w) ∘ cos(g, g)) g.
 
     Args:
-        w: weights.
+        w: weights; the coordinates of a neuron may be spread over the blocks of one axis.
         g: gradients.
         coll_coef: factor of the repulsion.
         self_similarity: whether the diagonal takes part.
@@ -128,15 +133,23 @@ def soft_collisions(
     similarity = cosines(w).mul_(cosines(g))
     if not self_similarity:
         similarity.diagonal(dim1=1, dim2=2).zero_()
-    return torch.baddbmm(g, similarity, g, alpha=-coll_coef)
+    if g.ndim == 3:
+        return torch.baddbmm(g, similarity, g, alpha=-coll_coef)
+    flat = g.flatten(0, 1)
+    everywhere = similarity[:, None].expand(-1, g.shape[1], -1, -1).flatten(0, 1)
+    return torch.baddbmm(flat, everywhere, flat, alpha=-coll_coef).view(g.shape)
 
 
-def cosines(a: Float[Tensor, "replicas N D"]) -> Float[Tensor, "replicas N N"]:
-    """cos(a_i, a_j) of all pairs; 0 where a_i or a_j is zero."""
-    largest = a.abs().amax(2, keepdim=True)
-    # Squares of small weights would underflow: each row is first brought to the size of 1.
-    scaled = a / torch.where(largest > 0, largest, 1)
-    product = torch.bmm(scaled, scaled.mT)
-    length = product.diagonal(dim1=1, dim2=2).sqrt()
-    inverse = torch.where(length > 0, 1 / length, 0)
+def cosines(a: Float[Tensor, "replicas *block N D"]) -> Float[Tensor, "replicas N N"]:
+    """cos(a_i, a_j) of all pairs; 0 where a_i or a_j is zero, or 10⁻¹⁹ times smaller than others."""
+    # Squares of small numbers would underflow: a layer is first brought to the size of 1.
+    largest = torch.linalg.vector_norm(a.flatten(1), ord=math.inf, dim=1)
+    scaled = a / torch.where(largest > 0, largest, 1).view(-1, *(1,) * (a.ndim - 1))
+    if a.ndim == 3:
+        product = torch.bmm(scaled, scaled.mT)
+    else:
+        flat = scaled.flatten(0, 1)
+        product = torch.bmm(flat, flat.mT).unflatten(0, scaled.shape[:2]).sum(1)
+    square = product.diagonal(dim1=1, dim2=2)
+    inverse = torch.where(square > 0, square.rsqrt(), 0)
     return product * (inverse[:, :, None] * inverse[:, None, :])

@@ -10,6 +10,7 @@ References:
 
 import hashlib
 import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -17,10 +18,10 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from kitipde.config.optimizer_collisions import OptimizerCollisionsConfig
+from kitipde.config.optimizer_collisions import OptimizerCollisionsConfig, with_defaults
 from kitipde.errors import InputError
 from kitipde.optim.collisions import hard_collisions, hard_collisions_in_law, soft_collisions
-from kitipde.optim.layers import Layer, choose_layers, from_rows, to_rows
+from kitipde.optim.layers import Layer, choose_layers, from_blocks, from_rows, to_blocks, to_rows
 
 __all__ = ["KO", "with_collisions"]
 
@@ -44,8 +45,8 @@ class KO(Optimizer):
         model: the network, whose modules say which parameters are weights of neurons.
         kind: `soft` or `hard`.
         coll_coef: hard: a pair collides if g_r e^(−w_r) / max g_r > 1 − coll_coef, in [0, 1]; soft: factor of the
-            repulsion.
-        target_rate: hard: collisions per neuron, in place of coll_coef.
+            repulsion, 0.1 if not given.
+        target_rate: hard: collisions per neuron, in place of coll_coef; 0.2 if neither is given.
         layers: which layers: `last-linear` (the last dense one with more than one neuron), `all`, `dense`,
             `convolutional`, `spectral`, names or patterns of parameters or modules, several of these, or a mapping from
             a parameter's name to the axis of its neurons.
@@ -69,7 +70,7 @@ class KO(Optimizer):
         model: nn.Module,
         *,
         kind: str = "soft",
-        coll_coef: float = 0.1,
+        coll_coef: float | None = None,
         target_rate: float | None = None,
         layers: str | Sequence[str] | Mapping[str, int] = "last-linear",
         self_similarity: bool = False,
@@ -80,8 +81,8 @@ class KO(Optimizer):
     ) -> None:
         # Optimizer.__init__ would make groups and state of its own: both are the base's, through __getattr__.
         _check(base, kind, coll_coef, target_rate, noise)
-        self.base = base
-        self.kind, self.coll_coef, self.target_rate = kind, float(coll_coef), target_rate
+        self.base, self.kind = base, kind
+        self.coll_coef, self.target_rate = with_defaults(kind, coll_coef, target_rate)
         self.self_similarity, self.noise = self_similarity, noise
         self.stacked = replicas is not None
         self.keys = [key] if replicas is None else _listed(replicas)
@@ -171,7 +172,7 @@ class KO(Optimizer):
     def _collide(self, evaluation: int) -> list[tuple[Tensor, Tensor]]:
         """Put the gradients after collisions in the place of the others, which are returned with their parameters."""
         kept = []
-        if self.coll_coef == 0 and self.target_rate is None:
+        if self.coll_coef == 0:
             return kept
         for place, (layer, parameter) in enumerate(self.layers):
             gradient = parameter.grad
@@ -187,21 +188,24 @@ class KO(Optimizer):
 
     def _collided(self, layer: Layer, parameter: Tensor, gradient: Tensor, evaluation: int, place: int) -> Tensor:
         weights, gradients = (each if self.stacked else each[None] for each in (parameter.detach(), gradient))
-        w, g = to_rows(weights, layer), to_rows(gradients, layer)
         if self.kind == "soft":
-            after = soft_collisions(w, g, self.coll_coef, self.self_similarity)
+            assert self.coll_coef is not None
+            w, g = to_blocks(weights, layer), to_blocks(gradients, layer)
+            result = from_blocks(soft_collisions(w, g, self.coll_coef, self.self_similarity), gradients, layer)
         else:
+            w, g = to_rows(weights, layer), to_rows(gradients, layer)
             generators = [
                 torch.Generator(g.device).manual_seed(_seed(key, self.steps, evaluation, place)) for key in self.keys
             ]
             if self.noise == "gaussian":
+                assert self.coll_coef is not None
                 after, rates = hard_collisions_in_law(w, g, self.coll_coef, generators)
             else:
                 after, rates = hard_collisions(w, g, self.coll_coef, self.target_rate, generators)
             self.collision_rates[layer.name] = rates
-        if after is g:
-            return gradient
-        result = from_rows(after, gradients, layer)
+            if after is g:
+                return gradient
+            result = from_rows(after, gradients, layer)
         return result if self.stacked else result[0]
 
 
@@ -249,19 +253,25 @@ def _listed(keys: Sequence[int] | Tensor) -> list[int]:
     return [int(key) for key in (keys.tolist() if isinstance(keys, Tensor) else keys)]
 
 
-def _check(base: Optimizer, kind: str, coll_coef: float, target_rate: float | None, noise: str) -> None:
+def _check(base: Optimizer, kind: str, coll_coef: float | None, target_rate: float | None, noise: str) -> None:
     if not isinstance(base, Optimizer):
         raise InputError(f"KO works over a torch optimizer, not over {type(base).__name__}")
     if kind not in ("soft", "hard"):
         raise InputError(f"kind={kind!r} must be 'soft' or 'hard'")
     if noise not in ("exact", "gaussian"):
         raise InputError(f"noise={noise!r} must be 'exact' or 'gaussian'")
-    if not (math.isfinite(coll_coef) and coll_coef >= 0) or (kind == "hard" and coll_coef > 1):
+    most = 1.0 if kind == "hard" else sys.float_info.max
+    if coll_coef is not None and not 0 <= coll_coef <= most:
+        allowed = "[0, 1]" if kind == "hard" else "[0, ∞)"
+        raise InputError(f"coll_coef={coll_coef} must be in {allowed} with kind={kind}")
+    if target_rate is not None and (kind == "soft" or not 0 < target_rate < math.inf):
+        raise InputError(f"target_rate={target_rate} must be positive, and is for kind=hard")
+    if target_rate is not None and coll_coef is not None:
         raise InputError(
-            f"coll_coef={coll_coef} must be in {'[0, 1]' if kind == 'hard' else '[0, ∞)'} with kind={kind}"
+            f"target_rate={target_rate} and coll_coef={coll_coef} both set how many pairs collide: give one"
         )
-    if target_rate is not None and (kind == "soft" or noise == "gaussian" or not 0 < target_rate < math.inf):
-        raise InputError(f"target_rate={target_rate} must be positive, with kind=hard and noise=exact")
+    if kind == "hard" and noise == "gaussian" and coll_coef is None:
+        raise InputError("noise=gaussian needs coll_coef")
 
 
 def _check_stacked(model: nn.Module, layers: list[tuple[Layer, Tensor]], replicas: int) -> None:

@@ -11,6 +11,7 @@ laid out as a matrix [N, D], the neurons first and the remaining axes in their o
 Complex weights are taken as pairs of real numbers: distances are those of C^D and cosines Re⟨a, b⟩/(|a||b|).
 """
 
+import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -22,7 +23,7 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from kitipde.errors import InputError, unknown
 
-__all__ = ["KINDS", "Layer", "choose_layers", "find_layers", "from_rows", "to_rows"]
+__all__ = ["KINDS", "Layer", "choose_layers", "find_layers", "from_blocks", "from_rows", "to_blocks", "to_rows"]
 
 KINDS = ("dense", "convolutional", "spectral")
 LAST_LINEAR = "last-linear"
@@ -119,6 +120,33 @@ def from_rows(rows: Float[Tensor, "replicas N D"], like: Tensor, layer: Layer) -
     # Fused optimizers read gradients in the layout of the parameters.
     result = torch.empty_like(like)
     (torch.view_as_real(result) if like.is_complex() else result).copy_(moved)
+    return result
+
+
+def to_blocks(tensor: Tensor, layer: Layer) -> Float[Tensor, "replicas *block N D"]:
+    """Weights or gradients [replicas, *shape] as particles whose coordinates may be spread over blocks.
+
+    What lies before the axis of the neurons is a block axis, so that nothing is copied; unless products of N×N for each
+    block would be larger than the tensor: then there is one block.
+    """
+    values = torch.view_as_real(tensor) if tensor.is_complex() else tensor
+    before, after = math.prod(values.shape[1 : 1 + layer.axis]), math.prod(values.shape[2 + layer.axis :])
+    if layer.groups > 1 or before == 1 or layer.neurons > after:
+        return to_rows(tensor, layer)
+    working = torch.promote_types(values.dtype, torch.float32)
+    return values.reshape(len(values), before, layer.neurons, after).to(working)
+
+
+def from_blocks(blocks: Float[Tensor, "replicas *block N D"], like: Tensor, layer: Layer) -> Tensor:
+    """Particles as a tensor of the shape and type of `like`; inverse of `to_blocks`."""
+    values = torch.view_as_real(like) if like.is_complex() else like
+    if blocks.ndim == 3 and layer.axis > 0:
+        return from_rows(blocks, like, layer)
+    if blocks.dtype == values.dtype and like.is_contiguous():
+        moved = blocks.reshape(values.shape)
+        return torch.view_as_complex(moved) if like.is_complex() else moved
+    result = torch.empty_like(like)
+    (torch.view_as_real(result) if like.is_complex() else result).copy_(blocks.reshape(values.shape))
     return result
 
 

@@ -15,7 +15,7 @@ from kitipde.models import FNO
 from kitipde.models.spectral import SpectralConv
 from kitipde.optim import KO, with_collisions
 from kitipde.optim.collisions import soft_collisions
-from kitipde.optim.layers import find_layers, from_rows, to_rows
+from kitipde.optim.layers import Layer, find_layers, from_blocks, from_rows, to_blocks, to_rows
 
 BASES = {
     "sgd": lambda p: torch.optim.SGD(p, lr=0.05, momentum=0.9, weight_decay=1e-3),
@@ -121,6 +121,22 @@ def test_neurons_are_the_outputs_of_each_kind_of_weight():
     for layer in find_layers(model):
         weight = dict(model.named_parameters())[layer.name].detach()[None]
         assert torch.equal(from_rows(to_rows(weight, layer), weight, layer), weight)
+        assert torch.equal(from_blocks(to_blocks(weight, layer), weight, layer), weight)
+        strided = weight.transpose(1, 2).contiguous().transpose(1, 2)
+        for other in [strided] if weight.is_complex() else [strided, weight.to(torch.bfloat16)]:
+            assert torch.equal(from_blocks(to_blocks(other, layer), other, layer), other)
+
+
+def test_blocks_are_rows_without_the_copy():
+    for layer, shape in (
+        (Layer("", "spectral", 1, 1, 6), (2, 4, 6, 5, 5, 2)),
+        (Layer("", "dense", 0, 1, 6), (2, 6, 4)),
+    ):
+        w, g = torch.randn(shape), torch.randn(shape)
+        in_blocks = from_blocks(soft_collisions(to_blocks(w, layer), to_blocks(g, layer), 0.3, False), g, layer)
+        in_rows = from_rows(soft_collisions(to_rows(w, layer), to_rows(g, layer), 0.3, False), g, layer)
+        torch.testing.assert_close(in_blocks, in_rows)
+        assert to_blocks(w, layer).data_ptr() == w.data_ptr()
 
 
 def test_a_neuron_of_a_transposed_convolution_holds_what_feeds_one_output():
@@ -312,6 +328,8 @@ def test_parameters_without_gradients_and_frozen_layers_are_left_alone():
         ({"coll_coef": -0.1}, "-0.1"),
         ({"noise": "none"}, "none"),
         ({"target_rate": 0.1}, "target_rate"),
+        ({"kind": "hard", "target_rate": 0.1, "coll_coef": 0.5}, "give one"),
+        ({"kind": "hard", "noise": "gaussian"}, "needs coll_coef"),
         ({"layers": "hiddn"}, "hidden"),
         ({"layers": {"hidden.weight": 2}}, "axis 2"),
         ({"layers": {"hidden.weigth": 0}}, "hidden.weight"),
@@ -344,15 +362,28 @@ def test_settings_make_the_optimizer():
     assert (made.kind, made.target_rate, made.keys) == ("hard", 0.3, [7])
 
 
+@pytest.mark.parametrize(("kind", "expected"), [("none", (None, None)), ("soft", (0.1, None)), ("hard", (None, 0.2))])
+def test_what_is_not_given_is_the_same_in_settings_and_in_python(kind, expected):
+    config = OptimizerCollisionsConfig(kind=kind)
+    assert (config.coll_coef, config.target_rate) == expected
+    assert OptimizerCollisionsConfig.model_validate(config.model_dump()) == config
+    if kind != "none":
+        model = network()
+        made = KO(BASES["adam"](model.parameters()), model, kind=kind)
+        assert (made.coll_coef, made.target_rate) == expected
+
+
 @pytest.mark.parametrize(
     "settings",
     [
         {"kind": "hard", "coll_coef": 2.0},
         {"kind": "soft", "target_rate": 0.1},
         {"kind": "hard", "target_rate": 0.1, "noise": "gaussian"},
+        {"kind": "hard", "noise": "gaussian"},
+        {"kind": "hard", "target_rate": 0.1, "coll_coef": 0.5},
         {"kind": "soft", "layers": ()},
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(settings):
-    with pytest.raises(ValueError, match=r"kind|noise"):
+    with pytest.raises(ValueError, match=r"kind|noise|both"):
         OptimizerCollisionsConfig.model_validate(settings)
