@@ -17,7 +17,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from datagen.airfoil.euler import GAMMA, Duals, Euler, Stream, primitive, uniform
-from datagen.airfoil.mesh import OGrid, naca_contour, o_grid, triangulated
+from datagen.airfoil.mesh import OGrid, o_grid, triangulated
 from datagen.checks import at_least, finite, positive
 from datagen.errors import InputError
 from datagen.fields import sample_seeds
@@ -52,6 +52,7 @@ class Airfoil:
         around: nodes on the airfoil.
         layers: of nodes, from the airfoil to the far field.
         far: radius of the far field in chords.
+        evenness, first: how the nodes lie on the airfoil and how high the first cells are, see `o_grid`.
         frames: instants stored: 0, interval, 2·interval, ….
         interval: time between frames in seconds, the chord being 1 m.
         courant: share of the longest stable time step.
@@ -69,6 +70,8 @@ class Airfoil:
     around: int = 160
     layers: int = 32
     far: float = 60.0
+    evenness: float = 0.6
+    first: float = 1.5
     frames: int = 26
     interval: float = 0.002
     courant: float = 1.0
@@ -94,14 +97,14 @@ class Airfoil:
                 f"angle {self.least_angle:g} to {self.most_angle:g} is no range of angles of attack "
                 "(allowed: -45 to 45 degrees)"
             )
-        naca_contour(self.airfoil, 32)
+        self.grid()
 
     @property
     def times(self) -> Float64[np.ndarray, " frames"]:
         return self.interval * np.arange(self.frames)
 
     def grid(self) -> OGrid:
-        return _grid(self.airfoil, self.around, self.layers, self.far)
+        return _grid(self.airfoil, self.around, self.layers, self.far, self.evenness, self.first)
 
     def layout(self) -> Layout:
         """The file's mesh, coordinates, variables and attributes."""
@@ -194,7 +197,7 @@ class Airfoil:
 
 PRESETS: dict[str, dict[str, int | float]] = {
     "standard": {},
-    "quick": {"around": 96, "layers": 24, "far": 50.0},
+    "quick": {"around": 96, "layers": 24, "far": 50.0, "evenness": 1.0, "first": 2.0},
 }
 """Settings of `Airfoil` by the name under which users choose them."""
 
@@ -249,8 +252,10 @@ def steady(
     around: int = 160,
     layers: int = 32,
     far: float = 60.0,
+    evenness: float = 0.6,
+    first: float = 1.5,
     steps: int = 4000,
-    levels: int = 3,
+    levels: int = 2,
     courant: float = 1.2,
     compiled: bool = False,
     progress: Callable[[str, Steady], None] | None = None,
@@ -260,7 +265,7 @@ def steady(
     Args:
         airfoil: NACA four-digit section.
         streams: (M, α in degrees) of each.
-        around, layers, far: as of `Airfoil`.
+        around, layers, far, evenness, first: as of `Airfoil`.
         steps: local time steps on each grid.
         levels: grids, each of half the nodes along either line of the next.
         courant: share of the longest stable local step.
@@ -272,17 +277,17 @@ def steady(
     found = None
     for level in reversed(range(levels)):
         size = around // 2**level, layers // 2**level
-        euler = Euler(Duals.of(_grid(airfoil, *size, far).z), stream)
+        euler = Euler(Duals.of(_grid(airfoil, *size, far, evenness, first).z), stream)
         state = uniform(euler.duals, stream) if found is None else _finer(found.state, *size)
         if compiled:
             euler.rate = torch.compile(euler.rate, dynamic=False)
-        for first in range(0, steps, 1000):
-            state = _relax(euler, state, min(1000, steps - first), courant)
+        for done in range(0, steps, 1000):
+            state = _relax(euler, state, min(1000, steps - done), courant)
             lift, drag = euler.force(primitive(state)).tolist()
             residual = (euler.rate(state)[0] * euler.duals.volume).abs().sum((1, 2)).tolist()
             found = Steady(lift, drag, residual, state, euler)
             if progress:
-                progress(f"{size[0]} x {size[1]}, {first + 1000} steps", found)
+                progress(f"{size[0]} x {size[1]}, {done + 1000} steps", found)
     assert found is not None
     return found
 
@@ -305,8 +310,8 @@ def _finer(state: Float64[Tensor, "4 batch less fewer"], around: int, layers: in
 
 
 @lru_cache(maxsize=4)
-def _grid(airfoil: str, around: int, layers: int, far: float) -> OGrid:
-    return o_grid(airfoil, around, layers, far)
+def _grid(airfoil: str, around: int, layers: int, far: float, evenness: float, first: float) -> OGrid:
+    return o_grid(airfoil, around, layers, far, evenness, first)
 
 
 def _tensor(values: Sequence[float] | Float64[np.ndarray, " n"], device: str = "cpu") -> Tensor:

@@ -125,6 +125,7 @@ class Euler:
 
     def __init__(self, duals: Duals, stream: Stream, wall: bool = True) -> None:
         self.duals, self.stream, self.wall = duals, stream, wall
+        self._lift = torch.zeros_like(stream.mach)[:, None]
         edge = duals.edge_along
         # Differences behind and ahead of a face, as they would be over the face's own edge.
         self._along_behind, self._along_ahead = edge / edge.roll(1, -1), edge / edge.roll(-1, -1)
@@ -198,6 +199,8 @@ class Euler:
         ahead = difference.roll(-1, -1) * self._along_ahead
         left = _extrapolated(fields, behind, difference, self._along_small, 0.5)
         right = _extrapolated(fields.roll(-1, -1), ahead, difference, self._along_small, -0.5)
+        if self.wall:
+            left, right = _lifted(left), _lifted(right)
         return _hllc(left, right, self._along_unit) * self._along_length
 
     def _flux_across(self, fields: Tensor) -> Tensor:
@@ -251,8 +254,6 @@ class Euler:
         density = squared ** (1 / (GAMMA - 1))
         return torch.stack([density, u, v, density * squared / GAMMA])
 
-    _lift: Tensor
-
     def feel_lift(self, state: Tensor) -> None:
         """Take over the lift of a state for the vortex of the far field."""
         self._lift = self.force(primitive(state))[0][:, None]
@@ -293,6 +294,11 @@ def _extrapolated(fields: Tensor, behind: Tensor, ahead: Tensor, small: Tensor, 
     there = fields + change
     sound = ((there[0] > _LEAST_SHARE * fields[0]) & (there[3] > _LEAST_SHARE * fields[3])).to(fields.dtype)
     return fields + change * sound
+
+
+def _lifted(states: Tensor) -> Tensor:
+    """States at the middle of the faces of the wall's volumes, a quarter of the way to the next layer."""
+    return torch.cat([0.75 * states[:, :, :1] + 0.25 * states[:, :, 1:2], states[:, :, 1:]], 2)
 
 
 def _flux(fields: Tensor, nx: Tensor, ny: Tensor, speed: Tensor) -> Tensor:

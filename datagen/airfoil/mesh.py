@@ -35,8 +35,8 @@ _CONTOUR_POINTS = 1024
 _MODES = 1024
 """Points on the circle, twice the number of coefficients C_k."""
 
-_EVEN = 0.3
-"""Exponent by which nodes move from where the map crowds them to where it spreads them."""
+_LONGEST_WAVES = 16
+"""Waves of the node density along the surface that are kept."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +97,7 @@ def naca_contour(code: str, points: int) -> tuple[Complex128[np.ndarray, " conto
     return np.concatenate([upper, lower[-2::-1]]), 2 * math.atan(-steepness)
 
 
-def o_grid(code: str, around: int, layers: int, far: float) -> OGrid:
+def o_grid(code: str, around: int, layers: int, far: float, evenness: float = 0.6, first: float = 1.5) -> OGrid:
     """A grid round a section of chord 1.
 
     Args:
@@ -105,6 +105,8 @@ def o_grid(code: str, around: int, layers: int, far: float) -> OGrid:
         around: nodes on the airfoil.
         layers: of nodes, the airfoil's and the far field's included.
         far: radius of the far field in chords.
+        evenness: 0: as the map crowds the nodes, most at both edges; 1: about evenly along the surface.
+        first: height of the first cells, in the circle's plane, by their mean width.
 
     Raises:
         InputError: numbers too small for a grid, or a section that is none.
@@ -114,10 +116,12 @@ def o_grid(code: str, around: int, layers: int, far: float) -> OGrid:
     positive("far field", far)
     if far < 2:
         raise InputError(f"far field {far:g} is too near (allowed: 2 chords or more)")
+    if not (0 <= evenness <= 1 and 0.2 <= first <= 4):
+        raise InputError(f"evenness {evenness:g}, first {first:g} give no grid (allowed: 0 to 1, 0.2 to 4)")
     contour, angle = naca_contour(code, _CONTOUR_POINTS)
     mapping = _Mapping.of(contour, angle)
-    places = _surface_places(mapping, around)
-    growth = np.exp(_logarithmic_radii(layers, 2 * math.pi / around, math.log(far / mapping.radius)))
+    places = _surface_places(mapping, around, evenness)
+    growth = np.exp(_logarithmic_radii(layers, first * 2 * math.pi / around, math.log(far / mapping.radius)))
     z = mapping.physical(growth[:, None] * np.exp(1j * places))
     z[0, 0] = contour[0]
     return OGrid(z)
@@ -153,45 +157,18 @@ class _Mapping:
 
     @classmethod
     def of(cls, contour: Complex128[np.ndarray, " contour"], angle: float) -> "_Mapping":
-        trailing = complex(contour[0])
-        nose = contour[len(contour) // 2]
-        # Half of the nose's radius of curvature behind it, where the curve in the ζ-plane is roundest.
-        near = contour[len(contour) // 2 - 12 : len(contour) // 2 + 13]
-        radius = float(np.abs(near[0] - near[-1]) ** 2 / (8 * abs(np.mean([near[0], near[-1]]) - nose)))
-        inner = complex(nose + 0.5 * radius)
-        exponent = 2 - angle / math.pi
-        half = (trailing - inner) / (2 * exponent)
-        ratio = (contour[1:-1] - trailing) / (contour[1:-1] - inner)
-        turn = np.angle(ratio)
-        middle = len(turn) // 2
-        turn = np.unwrap(turn)
-        turn -= 2 * np.pi * np.round(turn[middle] / (2 * np.pi))
-        root = np.abs(ratio) ** (1 / exponent) * np.exp(1j * turn / exponent)
-        curve = np.concatenate([[half], half * (1 + root) / (1 - root)])
-        across, along = np.imag(curve), np.real(curve)
-        centre = complex(0.5 * (along.max() + along.min()), across.mean())
+        trailing, inner, exponent = complex(contour[0]), _within_the_nose(contour), 2 - angle / math.pi
+        curve = _without_corner(contour, inner, exponent)
+        centre = complex(0.5 * (np.real(curve).max() + np.real(curve).min()), np.imag(curve).mean())
         theta = np.unwrap(np.angle(curve - centre))
         theta -= 2 * np.pi * np.round(theta[0] / (2 * np.pi))
-        closed = np.append(theta, theta[0] + 2 * np.pi)
-        logarithm = np.log(np.abs(np.append(curve, curve[0]) - centre))
-        spline = CubicSpline(closed, logarithm, bc_type="periodic")
-        phi = 2 * np.pi * np.arange(_MODES) / _MODES
-        turned, coefficients, change = np.zeros(_MODES), np.zeros(_MODES // 2, complex), np.ones(1)
-        for _ in range(300):
-            modes = np.fft.fft(spline(phi + turned)) / _MODES
-            coefficients = np.concatenate([modes[:1].real, 2 * modes[-1 : _MODES // 2 : -1]])
-            change = np.fft.fft(coefficients, _MODES).imag - turned
-            turned = turned + 0.7 * change
-            if np.abs(change).max() < 1e-13:
-                break
-        else:
-            if np.abs(change).max() > 1e-8:
-                raise InputError("the section is too far from a circle for the mesh's conformal map")
+        coefficients = _theodorsen(theta, np.log(np.abs(curve - centre)))
         wave = np.arange(len(coefficients))
 
         def missed(place: float) -> float:
             return place + float((coefficients * np.exp(-1j * wave * place)).sum().imag) - theta[0]
 
+        # The angle on the circle that becomes the trailing edge.
         start = root_scalar(missed, bracket=(theta[0] - 1.0, theta[0] + 1.0), xtol=1e-15).root
         return cls(trailing, inner, exponent, centre, coefficients, start)
 
@@ -214,15 +191,60 @@ class _Mapping:
         return (self.trailing - self.inner * power) / (1 - power)
 
 
-def _surface_places(mapping: _Mapping, around: int) -> Float64[np.ndarray, " around"]:
-    """Angles on the circle, from the trailing edge on, where |dz/dφ| to the power `_EVEN` is shared out evenly."""
+def _within_the_nose(contour: Complex128[np.ndarray, " contour"]) -> complex:
+    """Half of the nose's radius of curvature behind it, where the curve in the ζ-plane is roundest."""
+    middle = len(contour) // 2
+    nose, ends = contour[middle], contour[[middle - 12, middle + 12]]
+    radius = np.abs(ends[0] - ends[1]) ** 2 / (8 * np.abs(ends.mean() - nose))
+    return complex(nose + 0.5 * radius)
+
+
+def _without_corner(
+    contour: Complex128[np.ndarray, " contour"], inner: complex, exponent: float
+) -> Complex128[np.ndarray, " curve"]:
+    """Kármán and Trefftz's map of a contour; its trailing edge comes first."""
+    half = (contour[0] - inner) / (2 * exponent)
+    ratio = (contour[1:-1] - contour[0]) / (contour[1:-1] - inner)
+    # The branch that is real at the nose, continued along the contour: camber may turn it by more than π.
+    turn = np.unwrap(np.angle(ratio))
+    turn -= 2 * np.pi * np.round(turn[len(turn) // 2] / (2 * np.pi))
+    root = np.abs(ratio) ** (1 / exponent) * np.exp(1j * turn / exponent)
+    return np.concatenate([[half], half * (1 + root) / (1 - root)])
+
+
+def _theodorsen(
+    theta: Float64[np.ndarray, " curve"], logarithm: Float64[np.ndarray, " curve"]
+) -> Complex128[np.ndarray, " modes"]:
+    """C_k of the map from the unit circle to the curve log|ζ − ζ₀| at the angles θ.
+
+    Re F on the circle is the logarithm at θ = φ + Im F, and F = Σ C_k e^{−ikφ} makes Im F of Re F: a fixed point.
+
+    Raises:
+        InputError: the iteration does not converge.
+    """
+    closed = np.append(theta, theta[0] + 2 * np.pi)
+    spline = CubicSpline(closed, np.append(logarithm, logarithm[0]), bc_type="periodic")
+    phi = 2 * np.pi * np.arange(_MODES) / _MODES
+    turned = np.zeros(_MODES)
+    for _ in range(300):
+        modes = np.fft.fft(spline(phi + turned)) / _MODES
+        coefficients = np.concatenate([modes[:1].real, 2 * modes[-1 : _MODES // 2 : -1]])
+        change = np.fft.fft(coefficients, _MODES).imag - turned
+        turned = turned + 0.7 * change
+        if np.abs(change).max() < 1e-12:
+            return coefficients
+    raise InputError("the section is too far from a circle for the mesh's conformal map")
+
+
+def _surface_places(mapping: _Mapping, around: int, evenness: float) -> Float64[np.ndarray, " around"]:
+    """Angles on the circle, from the trailing edge on, where |dz/dφ| to the power of the evenness is shared evenly."""
     fine = 16 * around
     angles = mapping.start + 2 * np.pi * np.arange(fine + 1) / fine
     speed = np.abs(np.diff(mapping.physical(np.exp(1j * angles)))) * fine / (2 * np.pi)
-    weight = speed**_EVEN
+    weight = speed**evenness
     # Only the long waves of the weight: the spacing shall change slowly.
     modes = np.fft.rfft(weight)
-    weight = np.fft.irfft(modes * np.exp(-((np.arange(len(modes)) / 12) ** 2)), n=fine)
+    weight = np.fft.irfft(modes * np.exp(-((np.arange(len(modes)) / _LONGEST_WAVES) ** 2)), n=fine)
     shared = np.concatenate([[0], np.cumsum(weight)])
     return np.interp(np.arange(around) / around * shared[-1], shared, angles)
 

@@ -10,49 +10,31 @@ References:
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from datagen.checks import at_least, positive
 from datagen.errors import InputError, unknown
+from datagen.exchange.meta import Field, read_meta
 from datagen.exchange.momentum import Decision, decide
 from datagen.exchange.tfrecord import Record, RecordFile
 from datagen.store.ingest import ingest
 from datagen.store.layout import Coordinate, Layout, Variable
 from datagen.store.mesh import CONVENTIONS, Mesh, node_field
 
-__all__ = ["Field", "MeshGraphNets", "Selection", "import_meshgraphnets", "read_meta"]
+__all__ = ["MeshGraphNets", "Selection", "import_meshgraphnets"]
 
 _SPLITS = ("train", "valid", "test")
-_TYPES = ("static", "dynamic", "dynamic_varlen")
 _MESH_FIELDS = ("cells", "mesh_pos", "node_type")
 _PUBLISHED_STEP = 0.008
 """Seconds between frames of the airfoil set as its paper's tasks count them; its meta.json says 0.0002."""
 
 _UNITS = {"velocity": "m s-1", "momentum": "kg m-2 s-1", "density": "kg m-3", "pressure": "Pa", "world_pos": "m"}
 _PIECE_BYTES = 16 * 1024 * 1024
-
-
-@dataclass(frozen=True)
-class Field:
-    """How the values of a name are laid out.
-
-    Attributes:
-        name: as in the record.
-        kind: "static", "dynamic" or "dynamic_varlen".
-        shape: (frames, rows, components); −1 where the bytes tell.
-        dtype: of the numbers.
-    """
-
-    name: str
-    kind: str
-    shape: tuple[int, ...]
-    dtype: str
 
 
 @dataclass(frozen=True)
@@ -352,56 +334,3 @@ class MeshGraphNets:
     def _where(self, row: int) -> str:
         _, file, record = self._rows[row]
         return f"{file.path}: record {record.number}"
-
-
-@dataclass(frozen=True)
-class Meta:
-    """`meta.json`.
-
-    Attributes:
-        fields: in its order.
-        step: seconds between frames; 0 if it does not tell.
-        simulator: its name for what made the data.
-    """
-
-    fields: tuple[Field, ...]
-    step: float
-    simulator: str
-
-
-def read_meta(folder: Path) -> Meta:
-    """Read `meta.json`.
-
-    Raises:
-        InputError: no such file, not JSON, or not a description of fields.
-    """
-    path = folder / "meta.json"
-    try:
-        meta = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
-    except ValueError as error:
-        raise InputError(f"{path} is not JSON: {error}") from error
-    try:
-        features: Mapping[str, Mapping[str, Any]] = meta["features"]
-        names: Sequence[str] = meta.get("field_names") or list(features)
-        fields = tuple(_field(str(name), features[name]) for name in names)
-        step, simulator = float(meta.get("dt") or 0.0), str(meta.get("simulator") or "")
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        if isinstance(error, InputError):
-            raise InputError(f"{path}: {error}") from error
-        raise InputError(f"{path} does not describe its fields: {type(error).__name__} {error}") from error
-    if not (np.isfinite(step) and step >= 0):
-        raise InputError(f"{path}: dt {step:g} is not a positive number")
-    return Meta(tuple(field for field in fields if not field.name.startswith("length_")), step, simulator)
-
-
-def _field(name: str, said: Mapping[str, Any]) -> Field:
-    kind, shape = str(said["type"]), tuple(int(size) for size in said["shape"])
-    if kind not in _TYPES:
-        raise unknown(f"type of field {name}", kind, _TYPES)
-    if np.dtype(str(said["dtype"])).kind not in "iuf":
-        raise InputError(f"field {name} is of the dtype {said['dtype']} (allowed: integers and floats)")
-    if len(shape) != 3 or shape[-1] < 1 or any(size < -1 or size == 0 for size in shape):
-        raise InputError(f"field {name} has the shape {list(shape)} (expected: frames, rows, components; -1 if open)")
-    return Field(name, kind, shape, str(said["dtype"]))
