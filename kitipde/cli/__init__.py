@@ -26,6 +26,7 @@ def _app() -> typer.Typer:
         info,
         models,
         report,
+        reproduce,
         runs,
         train,
     )
@@ -52,6 +53,8 @@ def _app() -> typer.Typer:
     root.command("compare")(compare.compare)
     root.command("condense")(condense.condense)
     root.command("report")(report.report)
+    root.command("reproduce")(reproduce.reproduce)
+    root.command("ablate")(reproduce.ablate)
     return root
 
 

@@ -4,17 +4,19 @@ from typing import Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
+from kitipde.config.optimizer_collisions import OptimizerCollisionsConfig
 from kitipde.config.section import Section
 
 __all__ = ["OptimizerConfig", "ScheduleConfig", "TrainingConfig"]
 
 
 class OptimizerConfig(Section):
-    """Adam or AdamW (decoupled weight decay)."""
+    """Adam or AdamW (decoupled weight decay), with KO's collisions between gradients if they are wanted."""
 
     name: Literal["adam", "adamw"] = "adam"
     learning_rate: PositiveFloat = 1e-3
     weight_decay: NonNegativeFloat = 1e-4
+    collisions: OptimizerCollisionsConfig = OptimizerCollisionsConfig()
 
 
 class ScheduleConfig(Section):

@@ -104,9 +104,12 @@ class Ensemble(nn.Module):
         saved = {_MODEL + name for name in self.objective.model.state_dict()}
         return {name: self._tensor(name, k) for name, _ in self.objective.named_buffers() if name not in saved}
 
-    def parameters_of(self, k: int) -> list[Tensor]:
-        """Views of replica k's parameters, in the order in which an optimizer of it alone has them."""
-        return [parameter[k] if self.count > 1 else parameter for parameter in self.parameters()]
+    def trained(self) -> dict[str, Tensor]:
+        """What an optimizer trains, by the names in a replica's model and in their order."""
+        names = [name for name, _ in self.objective.model.named_parameters()]
+        if self.count == 1:
+            return dict(self.objective.model.named_parameters())
+        return {name: getattr(self, self._names[_MODEL + name]) for name in names}
 
     def _tensors(self) -> Weights:
         return {name: getattr(self, held) for name, held in self._names.items()}

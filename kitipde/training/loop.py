@@ -86,9 +86,9 @@ class Trainer:
         self.config, self.replicas, self.fabric, self.remark = config, replicas, fabric, remark
         self.processes = Processes(fabric)
         self.ensemble = Ensemble([make_objective(config, replica, data.train) for replica in replicas])
-        self.forward, self.optimizer = fabric.setup(
-            self.ensemble, make_optimizer(config.optimizer, self.ensemble.parameters())
-        )
+        seeds = [replica.seed for replica in replicas]
+        optimizer = make_optimizer(config.optimizer, self.ensemble.objective.model, self.ensemble.trained(), seeds)
+        self.forward, self.optimizer = fabric.setup(self.ensemble, optimizer)
         self.flops = self._count_flops(data.train)
         decay = config.training.ema
         self.average = None if decay is None else MovingAverage(self.ensemble.parameters(), decay)

@@ -9,11 +9,11 @@ from kitipde.collisions.noise import normal_like
 from kitipde.config import RunConfig, TrainingConfig
 from kitipde.data.windows import Windows
 from kitipde.errors import InputError
-from kitipde.models import build_model, rollout
+from kitipde.models import Normalised, build_model, rollout
 from kitipde.runs import Replica
 from kitipde.training.losses import relative_l2
 
-__all__ = ["Objective", "make_objective"]
+__all__ = ["Objective", "check_unroll", "make_objective"]
 
 
 def make_objective(config: RunConfig, replica: Replica, windows: Windows) -> "Objective":
@@ -23,24 +23,29 @@ def make_objective(config: RunConfig, replica: Replica, windows: Windows) -> "Ob
         config: settings of the run.
         replica: whose seed it is.
         windows: the training split, from which normalisation and noise are taken.
-
-    Raises:
-        InputError: if the model does not predict frames as `training.unroll` needs it.
     """
     torch.manual_seed(replica.seed)
     model = build_model(config, replica.dimension)
     training = config.training
-    if training.unroll != "autoregressive" and model.marches:
-        raise InputError(
-            f"training.unroll={training.unroll} is for models that predict one frame at a time; with this "
-            "model.marching use training.unroll=autoregressive, or model.marching=pointwise"
-        )
     if config.data.normalize == "standard":
         model.fit(windows.inputs, windows.targets)
     objective = Objective(model, training, float(windows.inputs.std()) if training.input_noise else 0.0)
     # Random numbers are keyed from now on; each epoch has its own keys.
     key_noise(objective, replica.seed)
     return objective
+
+
+def check_unroll(config: TrainingConfig, model: Normalised) -> None:
+    """Whether a model predicts frames as `training.unroll` needs it.
+
+    Raises:
+        InputError: if it does not.
+    """
+    if config.unroll != "autoregressive" and model.marches:
+        raise InputError(
+            f"training.unroll={config.unroll} is for models that predict one frame at a time; with this "
+            "model.marching use training.unroll=autoregressive, or model.marching=pointwise"
+        )
 
 
 class Objective(nn.Module):
@@ -58,7 +63,7 @@ class Objective(nn.Module):
         super().__init__()
         self.model = model
         self.unroll = config.unroll
-        self.half = config.precision == "bf16"
+        self.half_products = config.precision == "bf16"
         self.noise = config.input_noise * input_deviation
         # Seed of the next step's noise: a tensor, so that stacked replicas have one each.
         self.register_buffer("noise_key", torch.zeros((), dtype=torch.long), persistent=False)
@@ -76,7 +81,7 @@ class Objective(nn.Module):
             targets: frames that follow.
             starts: for `one-step` which of them to predict, for `pushforward` how many to pass before.
         """
-        with torch.autocast(inputs.device.type, torch.bfloat16, enabled=self.half):
+        with torch.autocast(inputs.device.type, torch.bfloat16, enabled=self.half_products):
             return self._errors(inputs, targets, starts)
 
     def _errors(self, inputs: Tensor, targets: Tensor, starts: Tensor | int) -> Tensor:

@@ -1,25 +1,40 @@
 """The optimizer of stacked replicas, its state replica by replica, and what is done to gradients and weights."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from kitipde.config import OptimizerConfig
+from kitipde.optim import with_collisions
 
 __all__ = ["MovingAverage", "clip_gradients", "join_states", "make_optimizer", "state_of"]
 
 State = dict[str, Any]
 
 
-def make_optimizer(config: OptimizerConfig, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
-    """Adam, whose weight decay is part of the gradient, or AdamW, whose is not.
+def make_optimizer(
+    config: OptimizerConfig, model: nn.Module, parameters: Mapping[str, Tensor], seeds: Sequence[int]
+) -> torch.optim.Optimizer:
+    """Adam, whose weight decay is part of the gradient, or AdamW, whose is not; over them KO, if it is asked for.
 
     Both act on each number by itself, so that stacked replicas take the steps that they would take alone.
+
+    Args:
+        config: its settings.
+        model: one replica's structure.
+        parameters: what is trained, by the names in the model; stacked if there is more than one seed.
+        seeds: of the replicas.
+
+    Raises:
+        InputError: if `optimizer.collisions.layers` names what the model does not have.
     """
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.name]
-    return kind(parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
+    optimizer = kind(parameters.values(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
+    if len(seeds) == 1:
+        return with_collisions(optimizer, model, config.collisions, key=seeds[0])
+    return with_collisions(optimizer, model, config.collisions, replicas=seeds, parameters=parameters)
 
 
 def state_of(state: State, replica: int, replicas: int) -> State:

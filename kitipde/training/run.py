@@ -18,12 +18,14 @@ from kitipde.config.load import write_config
 from kitipde.data.windows import load_windows, split_samples
 from kitipde.errors import InputError
 from kitipde.files import held, write_atomically
-from kitipde.models import residual_channels
+from kitipde.models import build_model, residual_channels
 from kitipde.runs import Replica, Run, RunFacts, open_run
 from kitipde.training.checkpoint import intact_checkpoints
 from kitipde.training.interrupt import interruptible
 from kitipde.training.launch import launch, on_first
 from kitipde.training.loop import Trainer, TrainingData
+from kitipde.training.objective import check_unroll
+from kitipde.training.optimizer import make_optimizer
 from kitipde.training.record import check_tensorboard
 
 __all__ = ["continue_run", "start_run", "train"]
@@ -59,6 +61,7 @@ def start_run(config: RunConfig, out: Path, overwrite: bool = False) -> Run:
         )
         if config.training.tensorboard:
             check_tensorboard()
+        _check_model(config, len(data.train.grid))
     if out.exists() and any(out.iterdir()):
         _remove_run(out)
     out.mkdir(parents=True, exist_ok=True)
@@ -145,6 +148,15 @@ def load_data(config: RunConfig, dataset: Dataset) -> TrainingData:
         load_windows(dataset, config.data, split.train, resolution),
         load_windows(dataset, config.data, split.validation, resolution),
     )
+
+
+def _check_model(config: RunConfig, dimension: int) -> None:
+    """What only the model can tell: whether it unrolls so, and has the layers whose gradients are to collide."""
+    if config.training.unroll == "autoregressive" and config.optimizer.collisions.kind == "none":
+        return
+    model = build_model(config, dimension)
+    check_unroll(config.training, model)
+    make_optimizer(config.optimizer, model, dict(model.named_parameters()), (0,))
 
 
 class Group(NamedTuple):

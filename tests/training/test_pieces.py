@@ -77,6 +77,10 @@ def test_one_cycle_is_that_of_torch() -> None:
     assert math.isclose(learning_rate(schedule, 0.3, epochs, epochs), 0.3 / 1e5)
 
 
+def named(parameters: list[nn.Parameter]) -> dict[str, torch.Tensor]:
+    return {str(place): parameter for place, parameter in enumerate(parameters)}
+
+
 def grown(replicas: int) -> list[nn.Parameter]:
     """Parameters of stacked replicas with gradients, the first replica's long and the second's short."""
     generator = torch.Generator().manual_seed(0)
@@ -102,11 +106,11 @@ def test_each_replica_is_clipped_as_torch_clips_it_alone() -> None:
 
 def test_the_state_of_stacked_replicas_comes_apart_and_together_again() -> None:
     parameters = grown(2)
-    optimizer = make_optimizer(OptimizerConfig(), parameters)
+    optimizer = make_optimizer(OptimizerConfig(), nn.Identity(), named(parameters), (0, 1))
     optimizer.step()
     state = optimizer.state_dict()
     alone = [nn.Parameter(parameter[1].detach().clone()) for parameter in parameters]
-    solo = make_optimizer(OptimizerConfig(), alone)
+    solo = make_optimizer(OptimizerConfig(), nn.Identity(), named(alone), (1,))
     solo.load_state_dict(state_of(state, 1, 2))
     for own, parameter in zip(alone, parameters, strict=True):
         own.grad = parameter.grad[1]  # pyright: ignore[reportOptionalSubscript]
@@ -151,8 +155,10 @@ FRAMES = torch.randn(4, 7, 16, generator=torch.Generator().manual_seed(3))
 GIVEN, WANTED = FRAMES[:, :2], FRAMES[:, 2:]
 
 
-def gradient(module: Objective, *arguments) -> torch.Tensor:
-    return torch.autograd.grad(module(*arguments).sum(), module.model.weight)[0]  # pyright: ignore[reportArgumentType, reportCallIssue]
+def slope(module: Objective, errors: torch.Tensor) -> torch.Tensor:
+    """Derivative with respect to the only weight."""
+    (weight,) = module.model.parameters()
+    return torch.autograd.grad(errors.sum(), weight)[0]
 
 
 def test_teacher_forcing_sees_the_true_frames() -> None:
@@ -175,15 +181,10 @@ def test_pushforward_passes_frames_without_gradient() -> None:
     window = torch.cat([GIVEN, passed], dim=1)[:, -2:]
     by_hand = relative_l2(module.model(window), WANTED[:, 3:4])
     torch.testing.assert_close(module(GIVEN, WANTED, 3), by_hand)
-    torch.testing.assert_close(
-        gradient(module, GIVEN, WANTED, 3),
-        torch.autograd.grad(by_hand.sum(), module.model.weight)[0],  # pyright: ignore[reportArgumentType]
-    )
-    through_all = torch.autograd.grad(
-        relative_l2(rollout(module.model, GIVEN, 4), WANTED[:, :4])[:, 3].sum(),
-        module.model.weight,  # pyright: ignore[reportArgumentType]
-    )[0]
-    assert not torch.isclose(gradient(module, GIVEN, WANTED, 3), through_all, rtol=1e-3)
+    ours = slope(module, module(GIVEN, WANTED, 3))
+    torch.testing.assert_close(ours, slope(module, by_hand))
+    through_all = relative_l2(rollout(module.model, GIVEN, 4), WANTED[:, :4])[:, 3]
+    assert not torch.isclose(ours, slope(module, through_all), rtol=1e-3)
 
 
 @pytest.mark.parametrize("unroll", ["autoregressive", "teacher-forcing", "one-step", "pushforward"])

@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from kitipde.errors import InputError
 from kitipde.runs import Run
 from tests.training.conftest import stopped_and_continued, trained
 
@@ -106,6 +107,29 @@ def trained_oformer(data: Path, out: Path, *options: str) -> Run:
     settings = [*options, f"data.path={data}", "training.seeds=2", "training.epochs=2", "training.batch_size=5"]
     train(start_run(resolve_config({}, settings), out), StopAfter(), lambda _text: None)
     return open_run(out)
+
+
+@pytest.mark.parametrize("kind", ["soft", "hard"])
+def test_with_collisions_between_gradients_too(tmp_path, burgers_file, kind: str) -> None:
+    options = (f"optimizer.collisions.kind={kind}", "optimizer.collisions.layers=all", "training.seeds=3")
+    plain = trained(burgers_file, tmp_path / "plain", "training.seeds=3")
+    together = trained(burgers_file, tmp_path / "together", *options)
+    alone = trained(burgers_file, tmp_path / "alone", *options, "training.seeds_at_once=1")
+    assert together.replicas[0].facts()["trained_together"] == [0, 1, 2]
+    assert_close_runs(together, alone)
+    assert together.replicas[0].metrics()[-1]["train_loss"] != plain.replicas[0].metrics()[-1]["train_loss"]
+    assert_same_bits(together, stopped_and_continued(burgers_file, tmp_path / "continued", 6, *options))
+
+
+def test_layers_that_are_not_there_are_told_before_anything_is_written(tmp_path, burgers_file) -> None:
+    with pytest.raises(InputError, match="nowhere"):
+        trained(
+            burgers_file,
+            tmp_path / "run",
+            "optimizer.collisions.kind=soft",
+            "optimizer.collisions.layers=nowhere",
+        )
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("stop", [2, 5])

@@ -1,0 +1,204 @@
+"""`kitipde reproduce` and `kitipde ablate`: a study as the commands that a user could have typed, then its table."""
+
+import shlex
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from datagen.errors import InputError
+from kitipde.cli.console import progress, remark, show_json, show_table
+
+if TYPE_CHECKING:
+    from kitipde.studies.plans import Study
+    from kitipde.studies.problems import Arm, Problem
+    from kitipde.studies.results import Row, Table
+
+__all__ = ["ablate", "reproduce"]
+
+Preset = Annotated[str, typer.Option(help="quick (minutes on a CPU), paper (the published setting) or large.")]
+Seeds = Annotated[int, typer.Option(min=1, help="How many seeds of each model.")]
+Out = Annotated[Path | None, typer.Option(help="Folder of the study; by default under studies/.")]
+Data = Annotated[Path | None, typer.Option(help="Folder of the datasets; by default studies/data.")]
+Problems = Annotated[str, typer.Option(help="Only these problems, comma-separated.")]
+Arms = Annotated[str, typer.Option(help="Only these models besides the reference, comma-separated.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+def reproduce(
+    name: Annotated[str, typer.Argument(help="table4, table6, figure2, figure5 or figure6.")],
+    preset: Preset = "quick",
+    seeds: Seeds = 3,
+    out: Out = None,
+    data: Data = None,
+    problems: Problems = "",
+    arms: Arms = "",
+    as_json: AsJson = False,
+) -> None:
+    """Reproduce one of the paper's tables or figures, with seeds and intervals.
+
+    Each step is a command that is shown. What has been made is used again: a study that was stopped goes on.
+    """
+    from kitipde.studies.plans import selected, study
+
+    plan = selected(study(name, preset), _words(problems), _words(arms))
+    options = f"reproduce {name}{_options(problems, arms)}"
+    _carry_out(plan, preset, seeds, out or Path("studies") / f"{name}-{preset}", data, options, as_json)
+
+
+def ablate(
+    name: Annotated[str, typer.Argument(help="position-update (the paper's Table 6) or residual.")],
+    preset: Preset = "quick",
+    seeds: Seeds = 3,
+    out: Out = None,
+    data: Data = None,
+    problems: Problems = "",
+    arms: Arms = "",
+    as_json: AsJson = False,
+) -> None:
+    """Take the collision apart: without the update of positions, or every kind of residual beside each other."""
+    from kitipde.studies.plans import ablation, selected
+
+    plan = selected(ablation(name, preset, _words(problems)), (), _words(arms))
+    options = f"ablate {name}{_options(problems, arms)}"
+    _carry_out(plan, preset, seeds, out or Path("studies") / f"{name}-{preset}", data, options, as_json)
+
+
+def _carry_out(plan: "Study", preset: str, seeds: int, out: Path, data: Path | None, words: str, as_json: bool) -> None:
+    from kitipde.studies.results import collect_results, write_results
+
+    data = data or Path("studies") / "data"
+    _check(plan, preset, data, out)
+    started = time.monotonic()
+    for problem in plan.problems:
+        file = data / f"{problem.name}-{preset}.h5"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        _type("generate", *problem.generate, "--out", file)
+        for arm in problem.arms:
+            run = out / problem.name / arm.name
+            if (run / "config.yaml").is_file():
+                _type("train", "fno", "--resume", "--seeds", max(seeds, _seeds_of(run)), "--out", run)
+            else:
+                settings = [word for text in (*problem.settings, *arm.settings) for word in ("--set", text)]
+                options = ("--config", problem.config, "--data", file, "--seeds", seeds, "--out", run)
+                _type("train", "fno", *options, *settings)
+    command = f"kitipde {words} --preset {preset} --seeds {seeds}"
+    with progress("evaluate", "samples") as update:
+        table = collect_results(plan, preset, out, command, update, remark)
+    write_results(table, out)
+    if plan.varied is not None:
+        _draw(table, plan.varied, out)
+    for problem in plan.problems:
+        folder = out / problem.name
+        _type("report", *(folder / arm.name for arm in problem.arms), "--out", folder / "report.html")
+    if as_json:
+        from kitipde.studies.results import read_results
+
+        show_json(read_results(out))
+    else:
+        _show(table)
+        print(f"{out / 'results.md'}  (made in {time.monotonic() - started:.0f} s)")
+
+
+def _check(plan: "Study", preset: str, data: Path, out: Path) -> None:
+    """Before anything is made: what is wrong in the plan, and run folders that are of something else."""
+    for problem in plan.problems:
+        for arm in problem.arms:
+            wanted = _wanted(problem, arm)
+            run = out / problem.name / arm.name
+            if not (run / "config.yaml").is_file():
+                continue
+            from kitipde.runs import open_run
+
+            found = open_run(run).config.model_dump()
+            for section, values in wanted.items():
+                for key, value in values.items():
+                    if (section, key) not in (("data", "path"), ("training", "seeds")) and found[section][key] != value:
+                        raise InputError(
+                            f"{run} was trained with {section}.{key}={found[section][key]}, the study has {value}: "
+                            "give another --out, or remove the run"
+                        )
+
+
+def _wanted(problem: "Problem", arm: "Arm") -> dict[str, dict[str, object]]:
+    from kitipde.config.load import read_config, resolve_config
+
+    return resolve_config(read_config(problem.config), [*problem.settings, *arm.settings]).model_dump()
+
+
+def _seeds_of(run: Path) -> int:
+    from kitipde.runs import open_run
+
+    return open_run(run).config.training.seeds
+
+
+def _type(*words: object) -> None:
+    """Run one command in this process and show it as the user would type it."""
+    import contextlib
+    import sys
+
+    from kitipde.cli import app
+
+    arguments = [str(word) for word in words]
+    remark(f"\n$ kitipde {shlex.join(arguments)}")
+    # What the commands print are steps on the way; the study's own result is its table.
+    with contextlib.redirect_stdout(sys.stderr):
+        app(arguments, standalone_mode=False)
+
+
+def _draw(table: "Table", varied: str, out: Path) -> None:
+    from kitipde.reporting.studies import variation_figure
+    from kitipde.reporting.style import save
+
+    for problem in dict.fromkeys(row.problem for row in table.rows):
+        rows = [row for row in table.rows if row.problem == problem]
+        points = [(row.value, row.error, row.train_error) for row in rows if row.value is not None]
+        reference = next(row for row in rows if row.value is None)
+        figure = variation_figure(problem, varied, points, (reference.error, reference.train_error))
+        for path in save(figure, out / f"{problem.lower()}-{varied.rpartition('.')[2]}"):
+            remark(f"figure: {path}")
+
+
+def _show(table: "Table") -> None:
+    header = (
+        "problem",
+        "model",
+        "seeds",
+        "relative L2",
+        "ratio",
+        "95 % interval",
+        "paper",
+        "paper's ratio",
+        "s a seed",
+    )
+    show_table(table.title, header, [_texts(row) for row in table.rows])
+    for row in table.rows:
+        if row.verdict:
+            print(f"{row.problem}, {row.arm}: {row.verdict}")
+
+
+def _texts(row: "Row") -> tuple[str, ...]:
+    interval = "" if row.low is None or row.high is None else f"{row.low:.3f}–{row.high:.3f}"
+    numbers = ((row.ratio, ".3f"), (row.published, "g"), (row.published_ratio, ".3f"), (row.seconds, ".0f"))
+    texts = ["" if value is None else format(value, form) for value, form in numbers]
+    ratio, published, published_ratio, seconds = texts
+    return (
+        row.problem,
+        row.arm,
+        f"{row.seeds}",
+        str(row.error),
+        ratio,
+        interval,
+        published,
+        published_ratio,
+        seconds,
+    )
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def _options(problems: str, arms: str) -> str:
+    return (f" --problems {problems}" if problems else "") + (f" --arms {arms}" if arms else "")

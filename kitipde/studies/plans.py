@@ -1,0 +1,175 @@
+"""The studies: which problems, which arms, and what the paper reports of each."""
+
+from dataclasses import dataclass, replace
+
+from kitipde.errors import InputError, unknown
+from kitipde.studies.problems import DROPOUT, KITI, PRESETS, PUBLISHED, VANILLA, Arm, Problem, problem
+
+__all__ = ["ABLATIONS", "STUDIES", "Study", "ablation", "selected", "study"]
+
+# Table 4 and Table 6 of KITINet. What its column "MSE" holds is not said; by size it is the relative L2 error.
+TABLE_4 = {
+    ("burgers", "vanilla"): 0.00217,
+    ("burgers", "kiti-0.9"): 0.00166,
+    ("navier-stokes", "vanilla"): 0.12023,
+    ("navier-stokes", "kiti-0.9"): 0.11346,
+    ("heat", "vanilla"): 0.07054,
+    ("heat", "kiti-0.9"): 0.05113,
+}
+TABLE_6 = {
+    ("burgers", "kiti-0.9-without-update"): 0.00173,
+    ("navier-stokes", "kiti-0.9-without-update"): 0.11429,
+    ("heat", "kiti-0.9-without-update"): 0.05466,
+    **TABLE_4,
+}
+
+
+@dataclass(frozen=True)
+class Study:
+    """Problems with the arms that are compared on each.
+
+    Attributes:
+        name: as the command line has it.
+        title: in words.
+        problems: each with its arms, the reference first.
+        published: the paper's numbers by problem and arm.
+        varied: what the values of the arms are, for a figure; none for a table.
+    """
+
+    name: str
+    title: str
+    problems: tuple[Problem, ...]
+    published: dict[tuple[str, str], float]
+    varied: str | None = None
+
+
+STUDIES = ("table4", "table6", "figure2", "figure5", "figure6")
+ABLATIONS = ("position-update", "residual")
+
+
+def study(name: str, preset: str) -> Study:
+    """One of the paper's tables or figures at a size.
+
+    Raises:
+        InputError: if there is no such study or preset.
+    """
+    if preset not in PRESETS:
+        raise unknown("preset", preset, PRESETS)
+    problems = PRESETS[preset]
+    match name:
+        case "table4":
+            return Study(name, "Table 4: plain and with KITI", problems, TABLE_4)
+        case "table6":
+            return replace(ablation("position-update", preset, ()), name=name)
+        case "figure2":
+            # Fewer coordinates are more particles, and their pairs grow with the square: not for minutes on a CPU.
+            heads = _varied(problem(preset, "burgers"), _heads(least=8 if preset == "quick" else 1))
+            return Study(name, "Figure 2: collision_heads", (heads,), TABLE_4, "residual.collision_heads")
+        case "figure5":
+            chosen = problem(preset, "navier-stokes")
+            return Study(name, "Figure 5: error maps", (replace(chosen, arms=chosen.arms[:2]),), TABLE_4)
+        case "figure6":
+            planes = tuple(_varied(problem(preset, each), _coefficients()) for each in ("heat", "navier-stokes"))
+            return Study(name, "Figures 2 (b) and 6: coll_coef", planes, TABLE_4, "residual.coll_coef")
+    raise unknown("study", name, STUDIES)
+
+
+def ablation(name: str, preset: str, chosen: tuple[str, ...]) -> Study:
+    """What the parts of the collision do.
+
+    Args:
+        name: `position-update` (Table 6) or `residual` (every kind of residual, and weight decay).
+        preset: size of the problems.
+        chosen: names of the problems; none for all.
+
+    Raises:
+        InputError: if there is no such ablation, preset or problem.
+    """
+    if name not in ABLATIONS:
+        raise unknown("ablation", name, ABLATIONS)
+    if preset not in PRESETS:
+        raise unknown("preset", preset, PRESETS)
+    problems = tuple(problem(preset, each) for each in chosen) if chosen else PRESETS[preset]
+    if name == "position-update":
+        # At the published size the published coefficient, else a rate that a CPU can afford.
+        base = PUBLISHED if preset == "paper" else KITI
+        without = Arm(
+            f"{base.name}-without-update",
+            f"{base.title}, x* = x",
+            (*base.settings, "residual.update_position=false"),
+        )
+        arms, title = (VANILLA, base, without), "Table 6: with and without the update of positions"
+        return Study(name, title, tuple(replace(each, arms=arms) for each in problems), TABLE_6)
+    title = "What a residual may be: every kind at 0.05 collisions per particle"
+    return Study(name, title, tuple(replace(each, arms=_residuals()) for each in problems), TABLE_4)
+
+
+def selected(plan: Study, problems: tuple[str, ...], arms: tuple[str, ...]) -> Study:
+    """A part of a study: the reference stays.
+
+    Raises:
+        InputError: if a problem or an arm is none of its.
+    """
+    known = {each.name: each for each in plan.problems}
+    for each in problems:
+        if each not in known:
+            raise unknown("problem", each, known)
+    kept = tuple(known[each] for each in problems) if problems else plan.problems
+    if arms:
+        names = {arm.name for each in kept for arm in each.arms}
+        for arm in arms:
+            if arm not in names:
+                raise unknown("arm", arm, names)
+        kept = tuple(
+            replace(each, arms=tuple(arm for arm in each.arms if arm.name in arms or arm == each.arms[0]))
+            for each in kept
+        )
+    if any(len(each.arms) < 2 for each in kept):
+        raise InputError("a study compares at least two arms: name one besides the reference in --arms")
+    return replace(plan, problems=kept)
+
+
+def _residuals() -> tuple[Arm, ...]:
+    def kind(name: str, title: str, *more: str) -> Arm:
+        return Arm(name, title, (f"residual.kind={name}", "residual.target_rate=0.05", *more))
+
+    return (
+        VANILLA,
+        replace(KITI, title="kiti"),
+        Arm("without-update", "kiti, x* = x", (*KITI.settings, "residual.update_position=false")),
+        kind("kiti-published", "kiti-published (as the scripts compute it)"),
+        kind("kiti-acceleration", "kiti-acceleration (appendix D)"),
+        kind("mixing", "mixing (collisions without directions)"),
+        kind("gaussian", "gaussian (noise of the same variance)"),
+        DROPOUT,
+        Arm("weight-decay", "FNO with ten times the weight decay", ("optimizer.weight_decay=1e-3",)),
+    )
+
+
+def _varied(base: Problem, arms: tuple[Arm, ...]) -> Problem:
+    return replace(base, arms=(VANILLA, *arms))
+
+
+def _heads(least: int) -> tuple[Arm, ...]:
+    return tuple(
+        Arm(
+            f"heads-{heads}",
+            f"KITI-FNO, {heads} heads",
+            ("residual.kind=kiti", "residual.target_rate=0.05", f"residual.collision_heads={heads}"),
+            heads,
+        )
+        for heads in (2**power for power in range(11))
+        if heads >= least
+    )
+
+
+def _coefficients() -> tuple[Arm, ...]:
+    return tuple(
+        Arm(
+            f"coefficient-{tenths / 10}",
+            f"KITI-FNO, coll_coef {tenths / 10}",
+            ("residual.kind=kiti", f"residual.coll_coef={tenths / 10}", "residual.noise=gaussian"),
+            tenths / 10,
+        )
+        for tenths in range(1, 10)
+    )

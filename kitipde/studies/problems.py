@@ -1,0 +1,150 @@
+"""The problems of the paper's Table 4 at three sizes, each as the commands that make its data and train on them.
+
+`paper` is the published setting, `quick` the same shrunk to minutes on two cores, `large` a setting with enough
+samples to tell models apart.
+"""
+
+from dataclasses import dataclass
+
+from kitipde.errors import unknown
+
+__all__ = ["PRESETS", "Arm", "Problem", "problem"]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way to train on a problem.
+
+    Attributes:
+        name: of its run folder.
+        title: in tables.
+        settings: what differs from the problem's configuration, as `--set` takes it.
+        value: what a study varies, for its figure; none in a table.
+    """
+
+    name: str
+    title: str
+    settings: tuple[str, ...] = ()
+    value: float | None = None
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Data, network and training that the arms of a study share.
+
+    Attributes:
+        name: of its folder.
+        title: in tables.
+        generate: words after `kitipde generate`.
+        config: the shipped configuration that it is trained with.
+        settings: what differs from that, as `--set` takes it.
+        resolution: points per axis of the test.
+        arms: what is compared in Table 4 at this size; the first is the reference.
+    """
+
+    name: str
+    title: str
+    generate: tuple[str, ...]
+    config: str
+    settings: tuple[str, ...]
+    resolution: int
+    arms: tuple[Arm, ...]
+
+
+VANILLA = Arm("vanilla", "FNO")
+KITI = Arm("kiti", "KITI-FNO, 0.05 collisions per particle", ("residual.kind=kiti", "residual.target_rate=0.05"))
+PUBLISHED = Arm("kiti-0.9", "KITI-FNO, coll_coef 0.9", ("residual.kind=kiti", "residual.coll_coef=0.9"))
+DROPOUT = Arm("dropout", "FNO with dropout 0.2", ("residual.kind=dropout", "residual.dropout=0.2"))
+
+TITLES = {"burgers": "Burgers", "navier-stokes": "Navier–Stokes", "heat": "heat"}
+_SHRUNK = ("model.width=12", "model.modes=8", "data.train=20", "data.validation=20", "data.test=20")
+
+
+def _quick() -> tuple[Problem, ...]:
+    arms = (VANILLA, KITI, DROPOUT)
+    plane = (*_SHRUNK, "optimizer.learning_rate=4e-3", "schedule.name=cosine", "training.epochs=60")
+    return (
+        Problem(
+            "burgers",
+            TITLES["burgers"],
+            ("burgers", "--samples", "300", "--resolution", "256"),
+            "fno-burgers",
+            (
+                "model.width=32",
+                "data.resolution=128",
+                "data.train=200",
+                "data.validation=50",
+                "data.test=50",
+                "optimizer.learning_rate=2e-3",
+                "schedule.name=cosine",
+                "training.epochs=40",
+                "residual.collision_heads=128",
+            ),
+            128,
+            arms,
+        ),
+        *(
+            Problem(
+                name,
+                TITLES[name],
+                (name, "--samples", "60", "--resolution", "64"),
+                f"fno-{name}",
+                (*plane, "residual.collision_heads=96"),
+                64,
+                arms,
+            )
+            for name in ("navier-stokes", "heat")
+        ),
+    )
+
+
+def _paper() -> tuple[Problem, ...]:
+    arms = (VANILLA, PUBLISHED, KITI, DROPOUT)
+    return tuple(
+        Problem(name, title, ("recipe", f"paper-{name}"), f"paper-fno-{name}", (), resolution, arms)
+        for (name, title), resolution in zip(TITLES.items(), (1024, 64, 64), strict=True)
+    )
+
+
+def _large() -> tuple[Problem, ...]:
+    arms = (VANILLA, KITI, DROPOUT)
+    split = ("data.train=1000", "data.validation=100", "data.test=100", "schedule.name=cosine")
+    burgers = Problem(
+        "burgers",
+        TITLES["burgers"],
+        ("recipe", "paper-burgers"),
+        "fno-burgers",
+        (*split, "data.resolution=1024"),
+        1024,
+        arms,
+    )
+    planes = (
+        Problem(
+            name,
+            TITLES[name],
+            ("recipe", f"paper-{name}", "--samples", "1200"),
+            f"fno-{name}",
+            (*split, "data.resolution=64", "training.epochs=100"),
+            64,
+            arms,
+        )
+        for name in ("navier-stokes", "heat")
+    )
+    return (burgers, *planes)
+
+
+PRESETS: dict[str, tuple[Problem, ...]] = {"quick": _quick(), "paper": _paper(), "large": _large()}
+
+
+def problem(preset: str, name: str) -> Problem:
+    """A problem by its size and name.
+
+    Raises:
+        InputError: if there is none.
+    """
+    if preset not in PRESETS:
+        raise unknown("preset", preset, PRESETS)
+    found = {each.name: each for each in PRESETS[preset]}
+    if name not in found:
+        raise unknown("problem", name, found)
+    return found[name]

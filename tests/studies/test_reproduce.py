@@ -1,0 +1,156 @@
+"""Studies at a size of seconds: what a user types, what is reused, what is refused."""
+
+import json
+
+import pytest
+
+from kitipde.errors import InputError
+from kitipde.runs import open_run
+from kitipde.studies import plans, problems
+from kitipde.studies.plans import ABLATIONS, STUDIES, ablation, selected, study
+from kitipde.studies.problems import DROPOUT, KITI, VANILLA, Problem
+
+SMALL = (
+    "model.modes=4",
+    "model.width=8",
+    "model.layers=2",
+    "model.projection_width=8",
+    "training.epochs=2",
+    "training.batch_size=5",
+    "data.train=10",
+    "data.validation=5",
+    "data.test=5",
+    "residual.collision_heads=16",
+)
+
+
+@pytest.fixture
+def tiny(monkeypatch, tmp_path):
+    """The problems shrunk further, in a folder of their own."""
+    line = Problem(
+        "burgers",
+        "Burgers",
+        ("burgers", "--samples", "20", "--resolution", "32", "--solve-resolution", "256"),
+        "fno-burgers",
+        (*SMALL, "data.resolution=32"),
+        32,
+        (VANILLA, KITI, DROPOUT),
+    )
+    plane = Problem(
+        "heat",
+        "heat",
+        ("heat", "--samples", "20", "--resolution", "16", "--frames", "4"),
+        "fno-heat",
+        (*SMALL, "data.resolution=16", "data.input_frames=2", "data.output_frames=2"),
+        16,
+        (VANILLA, KITI),
+    )
+    monkeypatch.setitem(problems.PRESETS, "quick", (line, plane))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_a_table_is_made_reused_and_extended(kitipde, tiny) -> None:
+    first = kitipde("reproduce", "table4", "--seeds", 1, "--json")
+    assert first.code == 0, first.err
+    table = json.loads(first.out)
+    assert [(row["problem"], row["name"]) for row in table["rows"]] == [
+        ("Burgers", "vanilla"),
+        ("Burgers", "kiti"),
+        ("Burgers", "dropout"),
+        ("heat", "vanilla"),
+        ("heat", "kiti"),
+    ]
+    assert table["command"] == "kitipde reproduce table4 --preset quick --seeds 1"
+    assert table["rows"][0]["published"] == 0.00217
+    assert table["rows"][1]["ratio"] == pytest.approx(
+        table["rows"][1]["error"]["mean"] / table["rows"][0]["error"]["mean"]
+    )
+    assert "seed" in table["rows"][1]["verdict"]
+    weights = (tiny / "studies" / "table4-quick" / "burgers" / "kiti" / "seed-0" / "best.safetensors").stat().st_mtime
+    second = kitipde("reproduce", "table4", "--seeds", 3)
+    assert second.code == 0, second.err
+    assert "has finished already" in second.err
+    assert "95 %" in second.out
+    assert (
+        tiny / "studies" / "table4-quick" / "burgers" / "kiti" / "seed-0" / "best.safetensors"
+    ).stat().st_mtime == weights
+    assert [each.seed for each in open_run("studies/table4-quick/heat/kiti").replicas] == [0, 1, 2]
+    page = (tiny / "studies" / "table4-quick" / "results.md").read_text()
+    assert page.count("| Burgers |") == 3
+    assert (tiny / "studies" / "table4-quick" / "heat" / "report.html").is_file()
+
+
+def test_a_figure_is_drawn_for_what_is_varied(kitipde, tiny, monkeypatch) -> None:
+    monkeypatch.setattr(plans, "_heads", lambda least: _few_heads())
+    result = kitipde("reproduce", "figure2", "--seeds", 1)
+    assert result.code == 0, result.err
+    for suffix in ("png", "pdf"):
+        assert (tiny / "studies" / "figure2-quick" / f"burgers-collision_heads.{suffix}").stat().st_size > 5000
+
+
+def _few_heads():
+    from kitipde.studies.problems import Arm
+
+    return tuple(
+        Arm(f"heads-{heads}", f"{heads} heads", (*KITI.settings, f"residual.collision_heads={heads}"), heads)
+        for heads in (8, 16, 32)
+    )
+
+
+def test_a_run_of_other_settings_is_refused_before_anything_is_made(kitipde, tiny) -> None:
+    assert kitipde("reproduce", "table4", "--seeds", 1, "--problems", "heat", "--arms", "kiti").code == 0
+    from dataclasses import replace
+
+    line, plane = problems.PRESETS["quick"]
+    problems.PRESETS["quick"] = (line, replace(plane, settings=(*plane.settings, "training.epochs=7")))
+    result = kitipde("reproduce", "table4", "--seeds", 1, "--problems", "heat")
+    assert result.code == 2
+    assert "training.epochs=2, the study has 7" in result.err
+    assert not (tiny / "studies" / "table4-quick" / "heat" / "dropout").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("reproduce", "table5"), "did you mean 'table"),
+        (("reproduce", "table4", "--preset", "quik"), "did you mean 'quick'"),
+        (("reproduce", "table4", "--problems", "burger"), "did you mean 'burgers'"),
+        (("reproduce", "table4", "--arms", "kitti"), "did you mean 'kiti'"),
+        (("ablate", "residuals"), "did you mean 'residual'"),
+    ],
+)
+def test_a_mistake_is_one_line(kitipde, tmp_path, monkeypatch, words, message) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = kitipde(*words)
+    assert (result.code, result.err.count("\n")) == (2, 1)
+    assert message in result.err
+    assert not list(tmp_path.iterdir())
+
+
+def test_every_plan_resolves_at_every_size() -> None:
+    from kitipde.config.load import read_config, resolve_config
+
+    for preset in problems.PRESETS:
+        for plan in [study(name, preset) for name in STUDIES] + [ablation(name, preset, ()) for name in ABLATIONS]:
+            for problem in plan.problems:
+                names = [arm.name for arm in problem.arms]
+                assert len(set(names)) == len(names)
+                assert names[0] == "vanilla"
+                for arm in problem.arms:
+                    config = resolve_config(read_config(problem.config), [*problem.settings, *arm.settings])
+                    assert (config.residual.kind == "plain") == (arm.name in ("vanilla", "weight-decay"))
+
+
+def test_the_paper_preset_is_the_published_setting() -> None:
+    from kitipde.config.load import read_config, resolve_config
+
+    for problem in study("table4", "paper").problems:
+        kiti = next(arm for arm in problem.arms if arm.name == "kiti-0.9")
+        config = resolve_config(read_config(problem.config), [*problem.settings, *kiti.settings])
+        assert (config.residual.coll_coef, config.training.epochs, config.training.batch_size) == (0.9, 1000, 20)
+
+
+def test_a_study_of_one_arm_is_refused() -> None:
+    with pytest.raises(InputError, match="at least two arms"):
+        selected(study("table4", "quick"), (), ("vanilla",))
