@@ -22,8 +22,6 @@ References:
     KO, sections 3.3 and appendix A.
 """
 
-import math
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -141,15 +139,14 @@ def soft_collisions(
 
 
 def cosines(a: Float[Tensor, "replicas *block N D"]) -> Float[Tensor, "replicas N N"]:
-    """cos(a_i, a_j) of all pairs; 0 where a_i or a_j is zero, or 10⁻¹⁹ times smaller than others."""
-    # Squares of small numbers would underflow: a layer is first brought to the size of 1.
-    largest = torch.linalg.vector_norm(a.flatten(1), ord=math.inf, dim=1)
-    scaled = a / torch.where(largest > 0, largest, 1).view(-1, *(1,) * (a.ndim - 1))
+    """cos(a_i, a_j) of all pairs; 0 where a_i or a_j is zero, or too small for its square (3·10⁻¹⁶ in float32)."""
     if a.ndim == 3:
-        product = torch.bmm(scaled, scaled.mT)
+        product = torch.bmm(a, a.mT)
     else:
-        flat = scaled.flatten(0, 1)
-        product = torch.bmm(flat, flat.mT).unflatten(0, scaled.shape[:2]).sum(1)
+        flat = a.flatten(0, 1)
+        product = torch.bmm(flat, flat.mT).unflatten(0, a.shape[:2]).sum(1)
     square = product.diagonal(dim1=1, dim2=2)
-    inverse = torch.where(square > 0, square.rsqrt(), 0)
+    # Numbers near the smallest have lost their digits.
+    least = torch.finfo(a.dtype).tiny / torch.finfo(a.dtype).eps
+    inverse = torch.where(square > least, square.rsqrt(), 0)
     return product * (inverse[:, :, None] * inverse[:, None, :])
