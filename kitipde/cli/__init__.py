@@ -28,6 +28,7 @@ def _app() -> typer.Typer:
         report,
         reproduce,
         runs,
+        sweep,
         train,
     )
 
@@ -55,6 +56,7 @@ def _app() -> typer.Typer:
     root.command("report")(report.report)
     root.command("reproduce")(reproduce.reproduce)
     root.command("ablate")(reproduce.ablate)
+    root.command("sweep")(sweep.sweep)
     return root
 
 

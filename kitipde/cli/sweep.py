@@ -1,0 +1,159 @@
+"""`kitipde sweep`: search for good settings, judged on validation; only the best run meets the test split."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from datagen.errors import InputError
+from kitipde.cli.console import progress, remark, show_json, show_table
+
+if TYPE_CHECKING:
+    from optuna import Study
+
+    from kitipde.studies.sweep import Sweep
+
+__all__ = ["sweep"]
+
+
+def sweep(
+    config: Annotated[str, typer.Argument(help="YAML file, or the name of a shipped configuration.")],
+    params: Annotated[
+        list[str], typer.Option("--param", metavar="KEY=LOW:HIGH", help="Also KEY=LOW:HIGH:log and KEY=A,B,C.")
+    ],
+    data: Annotated[Path | None, typer.Option(help="Dataset; by default that of the configuration.")] = None,
+    trials: Annotated[int, typer.Option(min=1, help="Finished trials, over all processes.")] = 20,
+    seeds: Annotated[int, typer.Option(min=1, help="Seeds of each trial.")] = 1,
+    assignments: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one setting of all trials.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder of the study; the same folder continues it.")] = Path("sweep"),
+    storage: Annotated[
+        str | None, typer.Option(help="Address of a database that several machines reach; by default SQLite in --out.")
+    ] = None,
+    prune: Annotated[bool, typer.Option(help="End trials that lag behind the median.")] = True,
+    sampler_seed: Annotated[int | None, typer.Option(help="Seed of the search in this process.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Search for good settings, judged on the validation split.
+
+    The same command started again goes on; started several times at once it shares the work.
+    """
+    from kitipde.studies.space import parse_dimension
+    from kitipde.studies.sweep import Sweep, check_optuna, open_study, work
+
+    dimensions = tuple(parse_dimension(text) for text in params)
+    if len({each.key for each in dimensions}) < len(dimensions):
+        raise InputError("--param names a setting twice")
+    check_optuna()
+    plan = Sweep(_tree(config, data, seeds, assignments or []), dimensions, out, trials, prune, sampler_seed)
+    study = open_study(plan, storage)
+    try:
+        work(study, plan, lambda title: progress(title, "steps"), remark)
+    except KeyboardInterrupt:
+        remark("the trial is kept; the same command goes on with it")
+        raise
+    results = _results(study, plan)
+    if as_json:
+        show_json(results)
+    else:
+        _show(results, out)
+
+
+def _tree(config: str, data: Path | None, seeds: int, assignments: list[str]) -> dict[str, Any]:
+    from kitipde.config.load import override, place, read_config, resolve_config
+
+    tree = place(override(read_config(config), assignments), "training.seeds", seeds)
+    if data is not None:
+        tree = place(tree, "data.path", str(data.resolve()))
+    if resolve_config(tree).data.path is None:
+        raise InputError("no dataset: give --data FILE; make one with `kitipde generate burgers --out burgers.h5`")
+    return tree
+
+
+def _results(study: "Study", plan: "Sweep") -> dict[str, Any]:
+    """Trials, importances and the best run's error on the test split; figures beside them."""
+    from kitipde.config.load import write_config
+    from kitipde.evaluation import evaluate_runs
+    from kitipde.evaluation.summary import summarise
+    from kitipde.files import write_atomically, write_json
+    from kitipde.runs import open_run
+    from kitipde.studies.sweep import finished_trials
+
+    complete = finished_trials(study)
+    states = [trial.state.name.lower() for trial in study.get_trials(deepcopy=False)]
+    if not complete:
+        raise InputError(f"no trial has finished well ({', '.join(sorted(set(states)))}); see the remarks above")
+    best = open_run(complete[0].user_attrs["run"])
+    write_atomically(plan.out / "best.yaml", write_config(best.config).encode())
+    with progress("evaluate", "samples") as update:
+        (evaluation,) = evaluate_runs([best.path], resolutions=[best.facts.resolution], progress=update, remark=remark)
+    (summary,) = summarise([evaluation])
+    results = {
+        "trials": {state: states.count(state) for state in sorted(set(states))},
+        "best": {
+            "settings": complete[0].params,
+            "validation_loss": complete[0].value,
+            "test_relative_l2": summary.relative_l2.mean,
+            "test_deviation": summary.relative_l2.deviation,
+            "seeds": len(evaluation.seeds),
+            "run": str(best.path),
+        },
+        "complete": [
+            {"trial": trial.number, "validation_loss": trial.value, "settings": trial.params} for trial in complete
+        ],
+        "importance": _importance(study, plan, len(complete)),
+    }
+    write_json(plan.out / "results.json", results)
+    _draw(plan, results)
+    return results
+
+
+def _importance(study: "Study", plan: "Sweep", complete: int) -> dict[str, float]:
+    """Empty where there are too few trials to tell."""
+    import warnings
+
+    import optuna
+
+    if complete < 8 or len(plan.dimensions) < 2:
+        return {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return optuna.importance.get_param_importances(study, evaluator=optuna.importance.PedAnovaImportanceEvaluator())
+
+
+def _draw(plan: "Sweep", results: dict[str, Any]) -> None:
+    from kitipde.reporting.style import save
+    from kitipde.reporting.sweeps import contour_figure, importance_figure
+
+    figures = {}
+    if results["importance"]:
+        figures["importance"] = importance_figure(results["importance"])
+    keys = (list(results["importance"]) or [each.key for each in plan.dimensions])[:2]
+    if len(keys) == 2 and len(results["complete"]) >= 3:
+        pairs = [(trial["settings"][keys[0]], trial["settings"][keys[1]]) for trial in results["complete"]]
+        losses = [trial["validation_loss"] for trial in results["complete"]]
+        figures["contour"] = contour_figure((keys[0], keys[1]), pairs, losses)
+    for name, figure in figures.items():
+        for path in save(figure, plan.out / name):
+            remark(f"figure: {path}")
+
+
+def _show(results: dict[str, Any], out: Path) -> None:
+    keys = list(results["best"]["settings"])
+    rows = [
+        (f"{trial['trial']}", f"{trial['validation_loss']:.4g}", *(_text(trial["settings"][key]) for key in keys))
+        for trial in results["complete"][:10]
+    ]
+    counts = ", ".join(f"{count} {state}" for state, count in results["trials"].items())
+    show_table(f"{out}: {counts}; the best ten", ("trial", "validation relative L2", *keys), rows)
+    for key, share in results["importance"].items():
+        print(f"importance of {key}: {share:.2f}")
+    best = results["best"]
+    spread = "" if best["test_deviation"] is None else f" ± {best['test_deviation']:.2g}"
+    print(f"best on the test split: relative L2 {best['test_relative_l2']:.4g}{spread} ({best['seeds']} seeds)")
+    print(f"its settings: {out / 'best.yaml'}")
+
+
+def _text(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,64 @@
+"""Figures of a sweep: which settings matter, and where the good ones lie."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from kitipde.reporting.style import ERROR_MAP, TRUTH, colour, new_figure, polish
+
+__all__ = ["contour_figure", "importance_figure"]
+
+
+def importance_figure(importances: Mapping[str, float]) -> Figure:
+    """Share of the spread of the validation loss that each setting explains.
+
+    Args:
+        importances: by setting, the largest first.
+    """
+    names = list(importances)[::-1]
+    figure = new_figure(6.0, 1.2 + 0.4 * len(names))
+    axes = figure.subplots()
+    axes.barh(names, [importances[name] for name in names], color=colour(0))
+    polish(axes, "importance (PED-ANOVA)", "")
+    return figure
+
+
+def contour_figure(keys: tuple[str, str], values: Sequence[tuple[Any, Any]], losses: Sequence[float]) -> Figure:
+    """Validation loss over the two settings that matter most: a point a trial, colours between them.
+
+    Args:
+        keys: the settings.
+        values: of each trial.
+        losses: of each trial.
+    """
+    figure = new_figure(6.0, 4.6)
+    axes = figure.subplots()
+    first, second = (_places(axes, axis, [pair[axis] for pair in values]) for axis in (0, 1))
+    level = np.log10(losses)
+    # Between three points that are not on a line there is a surface; fewer trials have only points.
+    if len(losses) >= 4 and all(len(np.unique(each)) > 2 for each in (first, second)):
+        axes.tricontourf(first, second, level, levels=12, cmap=ERROR_MAP, alpha=0.6)
+    shown = axes.scatter(first, second, c=level, cmap=ERROR_MAP, edgecolors=TRUTH, linewidths=0.6, zorder=3)
+    best = int(np.argmin(losses))
+    axes.scatter(
+        first[best], second[best], marker="*", s=220, color=colour(1), edgecolors=TRUTH, zorder=4, label="best"
+    )
+    figure.colorbar(shown, ax=axes).set_label("log₁₀ of the validation loss", fontsize=10)
+    polish(axes, keys[0], keys[1])
+    axes.legend(fontsize=9)
+    return figure
+
+
+def _places(axes: Axes, axis: int, values: Sequence[Any]) -> np.ndarray:
+    """Where values lie on an axis: numbers as they are, far apart by their logarithm, words one after another."""
+    numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+    if not numbers:
+        words = sorted({str(value) for value in values})
+        (axes.set_xticks if axis == 0 else axes.set_yticks)(range(len(words)), words)
+        return np.array([words.index(str(value)) for value in values], dtype=float)
+    if min(values) > 0 and max(values) > 20 * min(values):
+        (axes.set_xscale if axis == 0 else axes.set_yscale)("log")
+    return np.array(values, dtype=float)

@@ -1,0 +1,96 @@
+"""What a sweep varies: settings with ranges or choices, as `--param` takes them."""
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from kitipde.errors import InputError
+
+if TYPE_CHECKING:
+    from optuna import Trial
+
+__all__ = ["Dimension", "parse_dimension"]
+
+_EXAMPLES = "residual.coll_coef=0.1:0.9, optimizer.learning_rate=1e-4:1e-2:log or model.width=16,32,64"
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """One setting and its values: a range of whole or real numbers, or choices.
+
+    Attributes:
+        key: the setting.
+        low: least value of a range.
+        high: largest.
+        logarithmic: whether the range is searched by factors.
+        choices: the values, where it is no range.
+    """
+
+    key: str
+    low: float | int | None = None
+    high: float | int | None = None
+    logarithmic: bool = False
+    choices: tuple[Any, ...] = ()
+
+    def suggest(self, trial: "Trial") -> Any:
+        """A value for a trial."""
+        if self.choices:
+            return trial.suggest_categorical(self.key, self.choices)
+        if isinstance(self.low, int) and isinstance(self.high, int):
+            return trial.suggest_int(self.key, self.low, self.high, log=self.logarithmic)
+        assert self.low is not None
+        assert self.high is not None
+        return trial.suggest_float(self.key, self.low, self.high, log=self.logarithmic)
+
+    def example(self) -> Any:
+        """A value that is allowed, to try the settings with."""
+        return self.choices[0] if self.choices else self.low
+
+
+def parse_dimension(text: str) -> Dimension:
+    """A dimension from KEY=LOW:HIGH, KEY=LOW:HIGH:log or KEY=A,B,C.
+
+    Raises:
+        InputError: if it is none of these.
+    """
+    key, equals, values = (part.strip() for part in text.partition("="))
+    if not equals or not key or not values:
+        raise InputError(f"--param '{text}' is not understood (allowed: {_EXAMPLES})")
+    if ":" not in values:
+        choices = tuple(_value(word, text) for word in values.split(","))
+        if len(set(map(repr, choices))) < 2:
+            raise InputError(f"--param '{text}' has nothing to choose from (allowed: {_EXAMPLES})")
+        return Dimension(key, choices=choices)
+    ends, logarithmic = values.split(":"), False
+    if len(ends) == 3 and ends[2] == "log":
+        ends, logarithmic = ends[:2], True
+    if len(ends) != 2:
+        raise InputError(f"--param '{text}' is no range (allowed: {_EXAMPLES})")
+    low, high = (_number(word, text) for word in ends)
+    if not low < high:
+        raise InputError(f"--param '{text}': the range must begin below its end")
+    if logarithmic and low <= 0:
+        raise InputError(f"--param '{text}': a range that is searched by factors must begin above 0")
+    return Dimension(key, low, high, logarithmic)
+
+
+def _value(word: str, text: str) -> Any:
+    try:
+        return float(word) if _is_number(word) and not word.strip().lstrip("-").isdigit() else yaml.safe_load(word)
+    except yaml.YAMLError as error:
+        raise InputError(f"--param '{text}': '{word}' is not a YAML value") from error
+
+
+def _number(word: str, text: str) -> float | int:
+    if not _is_number(word):
+        raise InputError(f"--param '{text}': '{word}' is not a number (allowed: {_EXAMPLES})")
+    return int(word) if word.strip().lstrip("-").isdigit() else float(word)
+
+
+def _is_number(word: str) -> bool:
+    try:
+        return math.isfinite(float(word))
+    except ValueError:
+        return False

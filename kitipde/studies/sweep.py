@@ -1,0 +1,211 @@
+"""A search over settings: trials are runs, chosen by Optuna, judged on the validation split.
+
+Any number of processes may work on one study at the same time; what one leaves behind when it is killed is taken up
+by another. The run folder of a trial is named after its settings, so that a trial that is tried again goes on where it
+stopped.
+"""
+
+import hashlib
+import importlib.util
+import json
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kitipde.config import RunConfig
+from kitipde.config.load import resolve_config
+from kitipde.errors import InputError
+from kitipde.runs import Run, open_run
+from kitipde.studies.space import Dimension
+from kitipde.training.run import ProgressLine, continue_run, start_run, train
+
+if TYPE_CHECKING:
+    from optuna import Study, Trial
+    from optuna.trial import FrozenTrial
+
+__all__ = ["Sweep", "check_optuna", "open_study", "work"]
+
+# Seconds between the signs of life of a process, and without one until its trial is taken from it.
+HEARTBEAT, GRACE = 5, 20
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What is searched and how.
+
+    Attributes:
+        tree: the settings that the trials share, before those that vary.
+        dimensions: what varies.
+        out: folder of the study; a trial's run is in trials/.
+        trials: how many are to be finished, over all processes.
+        prune: whether trials that lag behind the median are ended early.
+        sampler_seed: of the sampler in this process; none for chance.
+    """
+
+    tree: dict[str, Any]
+    dimensions: tuple[Dimension, ...]
+    out: Path
+    trials: int
+    prune: bool = True
+    sampler_seed: int | None = None
+
+    def config(self, values: dict[str, Any]) -> RunConfig:
+        """Settings of a trial.
+
+        Raises:
+            InputError: if they exclude each other.
+        """
+        return resolve_config(self.tree, [f"{key}={json.dumps(value)}" for key, value in values.items()])
+
+    def run_folder(self, values: dict[str, Any]) -> Path:
+        """Where the run of these values is."""
+        name = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
+        return self.out / "trials" / name
+
+
+def check_optuna() -> None:
+    """Raises:
+    InputError: if Optuna is not installed.
+    """
+    if importlib.util.find_spec("optuna") is None:
+        raise InputError("kitipde sweep needs Optuna: pip install 'kitipde[sweep]'")
+
+
+def open_study(sweep: Sweep, storage: str | None) -> "Study":
+    """Make or open a study.
+
+    Args:
+        sweep: what is searched.
+        storage: address of its database; by default SQLite in the folder.
+
+    Raises:
+        InputError: if the study there is of other settings, or the database cannot be opened.
+    """
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    # Signs of life are marked as an experiment since version 2.9.
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+    # Settings that no trial could have are told before anything is made.
+    sweep.config({each.key: each.example() for each in sweep.dimensions})
+    sweep.out.mkdir(parents=True, exist_ok=True)
+    url = storage or f"sqlite:///{sweep.out.resolve() / 'study.sqlite'}"
+    try:
+        # SQLite lets one process write at a time: the others wait this many seconds.
+        options = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else None
+        database = optuna.storages.RDBStorage(url, options, heartbeat_interval=HEARTBEAT, grace_period=GRACE)
+    except Exception as error:
+        raise InputError(f"cannot open the study's database {url}: {str(error).splitlines()[0]}") from error
+    study = optuna.create_study(
+        study_name="sweep",
+        storage=database,
+        direction="minimize",
+        load_if_exists=True,
+        sampler=optuna.samplers.TPESampler(seed=sweep.sampler_seed, n_startup_trials=max(4, sweep.trials // 4)),
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=4) if sweep.prune else optuna.pruners.NopPruner(),
+    )
+    settings = json.dumps([sweep.tree, [repr(each) for each in sweep.dimensions]], sort_keys=True, default=str)
+    known = study.user_attrs.get("settings")
+    if known is not None and known != settings:
+        raise InputError(f"the study in {sweep.out} is of other settings or parameters: give another --out")
+    study.set_user_attr("settings", settings)
+    return study
+
+
+def work(study: "Study", sweep: Sweep, progress: ProgressLine, remark: Callable[[str], None]) -> None:
+    """Train trials until the study has as many finished ones as wished, those of other processes counted.
+
+    Raises:
+        KeyboardInterrupt: when asked to stop; the trial is taken up again by whoever works on the study next.
+    """
+    import optuna
+    from optuna.trial import TrialState
+
+    while True:
+        optuna.storages.fail_stale_trials(study)
+        _take_up(study)
+        finished = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
+        running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        if len(finished) + len(running) < sweep.trials:
+            study.optimize(lambda trial: _objective(trial, sweep, progress, remark), n_trials=1)
+        elif running:
+            # Another process may die: its trial would be missing.
+            time.sleep(1.0)
+        else:
+            return
+
+
+def _take_up(study: "Study") -> None:
+    """Trials that died with their process are tried again, with the same settings."""
+    from optuna.trial import TrialState
+
+    trials = study.get_trials(deepcopy=False)
+    again = {trial.user_attrs.get("again") for trial in trials}
+    for trial in trials:
+        if trial.state == TrialState.FAIL and trial.number not in again:
+            study.enqueue_trial(trial.params, user_attrs={"again": trial.number})
+
+
+def _objective(trial: "Trial", sweep: Sweep, progress: ProgressLine, remark: Callable[[str], None]) -> float:
+    import optuna
+
+    values = {each.key: each.suggest(trial) for each in sweep.dimensions}
+    trial.set_user_attr("run", str(sweep.run_folder(values)))
+    folder = sweep.run_folder(values)
+    try:
+        config = sweep.config(values)
+        run = continue_run(folder) if (folder / "config.yaml").is_file() else start_run(config, folder)
+        train(run, _watched(progress, trial, run), remark)
+    except InputError as error:
+        # Settings that exclude each other, or a loss that is not finite: known to be bad, and no reason to stop.
+        trial.set_user_attr("reason", str(error))
+        remark(f"trial {trial.number}: {error}")
+        raise optuna.TrialPruned from error
+    return validation_loss(open_run(folder))
+
+
+def validation_loss(run: Run) -> float:
+    """Mean over the seeds of the lowest validation loss."""
+    losses = [replica.facts()["best_validation_loss"] for replica in run.replicas]
+    return sum(losses) / len(losses)
+
+
+def _watched(progress: ProgressLine, trial: "Trial", run: Run) -> ProgressLine:
+    """The same progress line, which also reports each epoch of the first seeds and ends a trial that lags behind."""
+    import optuna
+
+    first = run.config.training.seed
+
+    @contextmanager
+    def line(title: str) -> Iterator[Callable[[int, int, str], None]]:
+        told = ""
+        with progress(f"trial {trial.number} {title}") as report:
+
+            def step(done: int, total: int, note: str) -> None:
+                nonlocal told
+                report(done, total, note)
+                # The note changes once an epoch. Seeds that come later are no reason to end a trial.
+                if note == told or f"{first}" not in title.replace(",", " ").split():
+                    return
+                told = note
+                rows = run.replica(first).metrics()
+                if rows:
+                    trial.report(min(row["validation_loss"] for row in rows), rows[-1]["epoch"])
+                    if trial.should_prune():
+                        raise optuna.TrialPruned
+
+            yield step
+
+    return line
+
+
+def finished_trials(study: "Study") -> Sequence["FrozenTrial"]:
+    """Complete trials, the best first."""
+    from optuna.trial import TrialState
+
+    complete = study.get_trials(states=(TrialState.COMPLETE,))
+    return sorted(complete, key=lambda trial: trial.value if trial.value is not None else float("inf"))

@@ -1,0 +1,120 @@
+"""A sweep: its space, that it goes on, and that no trial is lost with the process that had it."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from kitipde.errors import InputError
+from kitipde.studies.space import Dimension, parse_dimension
+from tests.conftest import TINY, settings
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("residual.coll_coef=0.1:0.9", Dimension("residual.coll_coef", 0.1, 0.9)),
+        ("optimizer.learning_rate=1e-4:1e-2:log", Dimension("optimizer.learning_rate", 1e-4, 1e-2, True)),
+        ("model.width = 8:64:log", Dimension("model.width", 8, 64, True)),
+        ("residual.kind=plain,kiti", Dimension("residual.kind", choices=("plain", "kiti"))),
+        ("training.ema=null,0.9,1e-3", Dimension("training.ema", choices=(None, 0.9, 1e-3))),
+    ],
+)
+def test_what_varies_is_read(text: str, expected: Dimension) -> None:
+    assert parse_dimension(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["", "a", "a=", "=1:2", "a=1", "a=1:2:3", "a=2:1", "a=0:1:log", "a=x:y", "a=1:nan", "a=1,1"]
+)
+def test_what_cannot_be_read_is_told(text: str) -> None:
+    with pytest.raises(InputError, match="--param"):
+        parse_dimension(text)
+
+
+@pytest.fixture
+def config(tmp_path) -> Path:
+    path = tmp_path / "tiny.yaml"
+    path.write_text("model: {name: fno}\n")
+    return path
+
+
+def words(config: Path, data: Path, out: Path, trials: int, *more: str) -> list[str]:
+    return [
+        "sweep",
+        str(config),
+        "--data",
+        str(data),
+        "--param",
+        "optimizer.learning_rate=1e-4:1e-1:log",
+        "--param",
+        "model.width=4,8",
+        "--trials",
+        str(trials),
+        "--out",
+        str(out),
+        "--sampler-seed",
+        "0",
+        *settings(*(text for text in TINY if "width" not in text)),
+        *more,
+    ]
+
+
+def test_a_sweep_finds_settings_and_goes_on(kitipde, tmp_path, burgers_file, config) -> None:
+    out = tmp_path / "sweep"
+    first = kitipde(*words(config, burgers_file, out, 3, "--json", "--no-prune"))
+    assert first.code == 0, first.err
+    found = json.loads(first.out)
+    assert found["trials"] == {"complete": 3}
+    second = kitipde(*words(config, burgers_file, out, 9, "--no-prune"))
+    assert second.code == 0, second.err
+    assert "importance of optimizer.learning_rate" in second.out
+    results = json.loads((out / "results.json").read_text())
+    losses = [trial["validation_loss"] for trial in results["complete"]]
+    assert len(losses) == 9
+    assert losses == sorted(losses)
+    assert results["best"]["validation_loss"] == losses[0]
+    assert results["best"]["test_relative_l2"] > 0
+    evaluations = {path.parent.parent.name for path in (out / "trials").glob("*/evaluation/*")}
+    best = {Path(each["best"]["run"]).name for each in (found, results)}
+    assert evaluations == best, "only the best run of each search has seen the test split"
+    for name in ("contour.png", "importance.png", "best.yaml"):
+        assert (out / name).stat().st_size > 100
+    other = kitipde(*words(config, burgers_file, out, 9, "--set", "training.epochs=5"))
+    assert (other.code, other.err.count("\n")) == (2, 1)
+    assert "other settings" in other.err
+
+
+def test_bad_settings_are_told_before_anything_is_made(kitipde, tmp_path, burgers_file, config) -> None:
+    options = ("--data", burgers_file, "--out", tmp_path / "sweep", "--param")
+    wrong = kitipde("sweep", config, *options, "model.widht=4:8")
+    assert (wrong.code, wrong.err.count("\n")) == (2, 1)
+    assert "did you mean 'model.width'" in wrong.err
+    assert not (tmp_path / "sweep").exists()
+    missing = kitipde("sweep", config, "--param", "model.width=4:8")
+    assert "no dataset" in missing.err
+
+
+def test_two_processes_share_a_study_and_one_is_killed(tmp_path, burgers_file, config) -> None:
+    out = tmp_path / "sweep"
+    more = ("--set", "training.epochs=60", "--set", "training.checkpoint_seconds=0.2")
+    line = [sys.executable, "-m", "kitipde", *words(config, burgers_file, out, 6, "--no-prune", *more)]
+    first = subprocess.Popen(line, stderr=subprocess.PIPE, text=True)
+    # Let it begin a trial, then start the other and kill the first in the middle of one.
+    deadline = time.monotonic() + 60
+    while not list((out / "trials").glob("*/seed-0/checkpoints/*")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    second = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    time.sleep(1.0)
+    first.send_signal(signal.SIGKILL)
+    first.communicate()
+    _, errors = second.communicate(timeout=240)
+    assert second.returncode == 0, errors
+    results = json.loads((out / "results.json").read_text())
+    assert results["trials"]["complete"] >= 6
+    assert set(results["trials"]) <= {"complete", "fail"}
+    assert len(results["complete"]) == results["trials"]["complete"]
