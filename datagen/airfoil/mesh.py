@@ -97,7 +97,7 @@ def naca_contour(code: str, points: int) -> tuple[Complex128[np.ndarray, " conto
     return np.concatenate([upper, lower[-2::-1]]), 2 * math.atan(-steepness)
 
 
-def o_grid(code: str, around: int, layers: int, far: float, evenness: float = 0.6, first: float = 1.5) -> OGrid:
+def o_grid(code: str, around: int, layers: int, far: float, evenness: float = 0.3, first: float = 1.0) -> OGrid:
     """A grid round a section of chord 1.
 
     Args:

@@ -133,11 +133,9 @@ def test_the_steady_far_field_knows_the_lift() -> None:
 
 @pytest.mark.slow
 def test_known_lift_and_drag_of_naca_0012() -> None:
-    found = steady(
-        "0012", [(0.5, 1.25), (0.8, 1.25), (0.8, 0.0)], 256, 64, evenness=0.3, first=1.0, steps=2000, levels=3
-    )
+    found = steady("0012", [(0.5, 1.25), (0.8, 1.25), (0.8, 0.0)], 192, 48, steps=2000)
     assert found.lift[0] == pytest.approx(0.1798, rel=0.03)
-    assert found.drag[0] < 0.0010
+    assert abs(found.drag[0]) < 0.0010
     assert found.lift[1] == pytest.approx(0.355, rel=0.03)
     assert found.drag[1] == pytest.approx(0.0230, rel=0.05)
     assert abs(found.lift[2]) < 1e-3
