@@ -46,7 +46,7 @@ def _runs(paths: list[str], out: Path | None, as_json: bool) -> None:
     from dataclasses import asdict
     from statistics import mean
 
-    from kitipde.evaluation.condensation import condensation
+    from kitipde.optim.condensation import condensation
     from kitipde.runs import open_run
 
     documents = []
@@ -83,7 +83,7 @@ def _runs(paths: list[str], out: Path | None, as_json: bool) -> None:
 
 def _draw_run(run: Any, out: Path) -> None:
     """Heat maps of the first seed's layers."""
-    from kitipde.evaluation.condensation import condensation, neuron_weights, ordered_cosines
+    from kitipde.optim.condensation import condensation, neuron_weights, ordered_cosines
     from kitipde.reporting.condensation import heat_map_figure
     from kitipde.reporting.style import save
 

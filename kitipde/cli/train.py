@@ -29,6 +29,9 @@ def train(
     ] = None,
     kiti: Annotated[bool | None, typer.Option(help="Collide the features while training, or do not.")] = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="How many seeds.")] = None,
+    track_condensation: Annotated[
+        bool, typer.Option("--track-condensation", help="Record how condensed each layer is, epoch by epoch.")
+    ] = False,
     out: Annotated[Path | None, typer.Option(help="Run folder; by default under runs/.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out where it stopped.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")] = False,
@@ -40,6 +43,8 @@ def train(
     """
     if model not in MODELS:
         raise unknown("model", model, MODELS)
+    if track_condensation:
+        assignments = [*(assignments or []), "training.track_condensation=true"]
     if resume and (data or config or assignments or kiti is not None or overwrite):
         raise InputError("--resume keeps the settings of the run: only --out and --seeds go with it")
     settings = _saved_settings(out) if resume else _settings(model, data, config, assignments or [], kiti, seeds)

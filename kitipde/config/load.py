@@ -14,8 +14,11 @@ __all__ = ["override", "place", "read_config", "resolve_config", "shipped_config
 
 Tree = dict[str, Any]
 
-# Two ways to say how often particles collide.
-_ALTERNATIVES = (("residual.coll_coef", "residual.target_rate"),)
+# Two ways to say how often particles, or neurons, collide.
+_ALTERNATIVES = (
+    ("residual.coll_coef", "residual.target_rate"),
+    ("optimizer.collisions.coll_coef", "optimizer.collisions.target_rate"),
+)
 Model = TypeVar("Model", bound=BaseModel)
 
 

@@ -68,6 +68,8 @@ class TrainingConfig(Section):
         device: `auto` takes a GPU when there is one.
         devices: GPUs (or processes on a CPU) of one node that share each batch.
         nodes: machines that share each batch.
+        track_condensation: whether each epoch records how condensed each layer's weights are (`kitipde condense` has
+            the definitions).
         tensorboard: whether the metrics are also written for TensorBoard (`pip install kitipde[tracking]`).
     """
 
@@ -88,4 +90,5 @@ class TrainingConfig(Section):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     devices: PositiveInt = 1
     nodes: PositiveInt = 1
+    track_condensation: bool = False
     tensorboard: bool = False

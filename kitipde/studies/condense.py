@@ -25,8 +25,8 @@ from torch import Tensor, nn
 
 from kitipde.collisions import key_noise, make_residual
 from kitipde.config import ResidualConfig
-from kitipde.evaluation.condensation import degree, ordered_cosines
 from kitipde.optim import KO
+from kitipde.optim.condensation import degree, ordered_cosines
 
 __all__ = [
     "ACTIVATIONS",

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from kitipde.evaluation.condensation import degree
+from kitipde.optim.condensation import degree
 
 __all__ = ["Dynamics", "History", "two_phases"]
 

@@ -19,6 +19,7 @@ from kitipde.errors import InputError
 from kitipde.files import write_atomically, write_json
 from kitipde.models import parameter_count
 from kitipde.models.flops import count_flops
+from kitipde.optim.condensation import condensation
 from kitipde.runs import Replica
 from kitipde.training.batches import Fields, batch_order, draw
 from kitipde.training.checkpoint import Checkpoint, forget_after, read_checkpoint, save_checkpoint
@@ -61,6 +62,15 @@ class Standing:
     seconds: float = 0.0
     warned: bool = False
 
+    def facts(self, epochs: int) -> dict[str, Any]:
+        """What `facts.json` says of it after some epochs."""
+        return {
+            "best_epoch": self.best_epoch,
+            "best_validation_loss": self.best_loss if self.best_epoch else None,
+            "seconds": self.seconds,
+            "seconds_per_epoch": self.seconds / epochs if epochs else None,
+        }
+
 
 class Trainer:
     """Some seeds in training, stacked if there are more than one.
@@ -89,7 +99,8 @@ class Trainer:
         seeds = [replica.seed for replica in replicas]
         optimizer = make_optimizer(config.optimizer, self.ensemble.objective.model, self.ensemble.trained(), seeds)
         self.forward, self.optimizer = fabric.setup(self.ensemble, optimizer)
-        self.flops = self._count_flops(data.train)
+        # Of one forward pass of one sample of one replica.
+        self.flops = count_flops(self.ensemble.objective.model.eval(), data.train.inputs[:1].to(fabric.device))
         decay = config.training.ema
         self.average = None if decay is None else MovingAverage(self.ensemble.parameters(), decay)
         self.train_fields = Fields(data.train, fabric.device)
@@ -134,11 +145,6 @@ class Trainer:
                     self._save()
                     saved = time.monotonic()
             self._write_facts()
-
-    def _count_flops(self, windows: Windows) -> int:
-        """Operations of one forward pass of one sample of one replica."""
-        model, inputs = self.ensemble.objective.model.eval(), windows.inputs[:1].to(self.fabric.device)
-        return count_flops(model, inputs)
 
     # --- an epoch
 
@@ -223,6 +229,10 @@ class Trainer:
                 self._refuse(replica)
             row["learning_rate"] = self.optimizer.param_groups[0]["lr"]
         self._count_collisions(rows)
+        if self.config.training.track_condensation:
+            for k, row in enumerate(rows):
+                layers = condensation(self.ensemble.objective.model, self.ensemble.weights(k))
+                row["condensation"] = {layer.name: layer.degree for layer in layers}
         seconds = (time.monotonic() - started) / len(self.replicas)
         for k, (row, standing) in enumerate(zip(rows, self.standings, strict=True)):
             if k in improved:
@@ -378,26 +388,20 @@ class Trainer:
     def _write_facts(self) -> None:
         if not self.processes.first:
             return
-        device = self.fabric.device
+        shared = {
+            "trained_together": [each.seed for each in self.replicas],
+            "processes": self.processes.count,
+            "parameters": parameter_count(self.ensemble) // len(self.replicas),
+            "flops": self.flops,
+            "epochs": self.epoch,
+            "peak_memory_bytes": peak_memory_bytes(self.fabric.device),
+            **provenance(self.fabric.device),
+        }
         for replica, standing in zip(self.replicas, self.standings, strict=True):
             stopped = self._stopped(standing)
-            facts = {
-                "finished": stopped or self.epoch >= self.config.training.epochs,
-                "stopped_early": stopped,
-                "seed": replica.seed,
-                "trained_together": [each.seed for each in self.replicas],
-                "processes": self.processes.count,
-                "parameters": parameter_count(self.ensemble) // len(self.replicas),
-                "flops": self.flops,
-                "epochs": self.epoch,
-                "best_epoch": standing.best_epoch,
-                "best_validation_loss": standing.best_loss if standing.best_epoch else None,
-                "seconds": standing.seconds,
-                "seconds_per_epoch": standing.seconds / self.epoch if self.epoch else None,
-                "peak_memory_bytes": peak_memory_bytes(device),
-                **provenance(device),
-            }
-            write_json(replica.path / "facts.json", facts)
+            finished = stopped or self.epoch >= self.config.training.epochs
+            own = {"finished": finished, "stopped_early": stopped, "seed": replica.seed}
+            write_json(replica.path / "facts.json", {**own, **standing.facts(self.epoch), **shared})
 
     @contextmanager
     def _told(self) -> Iterator[None]:

@@ -73,6 +73,9 @@ class Record:
                 for layer, statistics in value.items():
                     for quantity, number in statistics.items():
                         self.writer.add_scalar(f"{quantity}/layer-{layer}", number, row["epoch"])
+            elif name == "condensation":
+                for layer, degree in value.items():
+                    self.writer.add_scalar(f"condensation/{layer}", degree, row["epoch"])
             elif name != "epoch":
                 self.writer.add_scalar(name, value, row["epoch"])
 

@@ -7,7 +7,7 @@ import pytest
 
 from kitipde.cli import app
 from kitipde.errors import InputError
-from kitipde.evaluation.condensation import condensation
+from kitipde.optim.condensation import condensation
 from kitipde.runs import Run, load
 from tests.evaluation.conftest import line_data, vanilla_run, workshop
 

@@ -178,3 +178,14 @@ def test_half_precision_is_for_products_and_not_for_the_loss(tmp_path, burgers_f
             loss = its_twin["validation_loss"]
             assert math.isclose(row["validation_loss"], loss, rel_tol=0.02)
             assert loss != float(torch.tensor(loss).bfloat16()), "a mean of float32 numbers"
+
+
+def test_condensation_is_recorded_for_each_replica(tmp_path, burgers_file) -> None:
+    from kitipde.optim.condensation import condensation
+
+    run = trained(burgers_file, tmp_path / "run", "training.seeds=2", "training.track_condensation=true")
+    for replica in run.replicas:
+        last = {layer.name: layer.degree for layer in condensation(replica.load_model())}
+        best = replica.metrics()[replica.facts()["best_epoch"] - 1]["condensation"]
+        assert last.keys() == best.keys()
+        assert all(math.isclose(last[name], best[name], rel_tol=1e-5) for name in last)

@@ -8,7 +8,8 @@ from torch import nn
 
 from kitipde.config import FNOConfig, ResidualConfig
 from kitipde.errors import InputError
-from kitipde.evaluation.condensation import (
+from kitipde.models import FNO
+from kitipde.optim.condensation import (
     clusters,
     condensation,
     cosine_matrix,
@@ -16,7 +17,6 @@ from kitipde.evaluation.condensation import (
     filter_degree,
     neuron_weights,
 )
-from kitipde.models import FNO
 
 
 def cosine(a, b):
