@@ -1,17 +1,35 @@
 """What commands say and where: results on stdout, progress and remarks on stderr."""
 
 import json
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["progress", "remark", "show_json", "show_table"]
+__all__ = ["progress", "remark", "show_json", "show_table", "type_command"]
 
 
 def remark(text: str) -> None:
     """One line for the person at the terminal, on stderr."""
     print(text, file=sys.stderr, flush=True)
+
+
+def type_command(*words: object) -> None:
+    """Run one command of this program in this process and show it as the user would type it.
+
+    Raises:
+        typer.Exit: with its code, if it ended with another than 0; so does whatever it is a part of.
+    """
+    import typer
+
+    from kitipde.cli import app
+
+    arguments = [str(word) for word in words]
+    remark(f"\n$ kitipde {shlex.join(arguments)}")
+    code = app(arguments, standalone_mode=False)
+    if isinstance(code, int) and code:
+        raise typer.Exit(code)
 
 
 def show_json(document: Any) -> None:

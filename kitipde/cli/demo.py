@@ -1,6 +1,5 @@
 """`kitipde demo`: the whole road once, each step a command that the user could have typed."""
 
-import shlex
 import shutil
 import time
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Annotated
 import typer
 
 from datagen.errors import InputError
-from kitipde.cli.console import remark
+from kitipde.cli.console import type_command
 
 __all__ = ["demo"]
 
@@ -30,25 +29,16 @@ def demo(
     if overwrite:
         _clear(out)
     started = time.monotonic()
-    _type("generate", "burgers", "--samples", _SAMPLES, "--resolution", 1024, "--seed", 0, "--out", data)
+    type_command("generate", "burgers", "--samples", _SAMPLES, "--resolution", 1024, "--seed", 0, "--out", data)
     for flag, run in runs.items():
         if (run / "config.yaml").is_file():
-            _type("train", "fno", "--resume", "--out", run)
+            type_command("train", "fno", "--resume", "--out", run)
         else:
-            _type("train", "fno", flag, "--config", "demo", "--data", data, "--seeds", seeds, "--out", run)
-    _type("evaluate", *runs.values(), "--resolutions", _RESOLUTIONS)
-    _type("compare", *runs.values())
-    _type("report", *runs.values(), "--out", report)
+            type_command("train", "fno", flag, "--config", "demo", "--data", data, "--seeds", seeds, "--out", run)
+    type_command("evaluate", *runs.values(), "--resolutions", _RESOLUTIONS)
+    type_command("compare", *runs.values())
+    type_command("report", *runs.values(), "--out", report)
     print(f"\nThe report: {report.resolve()}  (made in {time.monotonic() - started:.0f} s)")
-
-
-def _type(*words: object) -> None:
-    """Run one command in this process and show it as the user would type it."""
-    from kitipde.cli import app
-
-    arguments = [str(word) for word in words]
-    remark(f"\n$ kitipde {shlex.join(arguments)}")
-    app(arguments, standalone_mode=False)
 
 
 def _clear(out: Path) -> None:

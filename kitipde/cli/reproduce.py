@@ -1,6 +1,7 @@
 """`kitipde reproduce` and `kitipde ablate`: a study as the commands that a user could have typed, then its table."""
 
-import shlex
+import contextlib
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -8,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from datagen.errors import InputError
-from kitipde.cli.console import progress, remark, show_json, show_table
+from kitipde.cli.console import progress, remark, show_json, show_table, type_command
 
 if TYPE_CHECKING:
     from kitipde.studies.plans import Study
@@ -27,7 +28,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a ta
 
 
 def reproduce(
-    name: Annotated[str, typer.Argument(help="table4, table6, figure2, figure5 or figure6.")],
+    name: Annotated[str, typer.Argument(help="table4, table6, table7, figure2, figure5 or figure6.")],
     preset: Preset = "quick",
     seeds: Seeds = 3,
     out: Out = None,
@@ -48,7 +49,7 @@ def reproduce(
 
 
 def ablate(
-    name: Annotated[str, typer.Argument(help="position-update (the paper's Table 6) or residual.")],
+    name: Annotated[str, typer.Argument(help="position-update (the paper's Table 6), residual or optimizer (KO).")],
     preset: Preset = "quick",
     seeds: Seeds = 3,
     out: Out = None,
@@ -89,8 +90,12 @@ def _carry_out(plan: "Study", preset: str, seeds: int, out: Path, data: Path | N
     write_results(table, out)
     if plan.varied is not None:
         _draw(table, plan.varied, out)
+    if plan.name == "table7":
+        _condensation(plan, out)
     for problem in plan.problems:
         folder = out / problem.name
+        if plan.name == "figure5":
+            _type("evaluate", *(folder / arm.name for arm in problem.arms), "--maps")
         _type("report", *(folder / arm.name for arm in problem.arms), "--out", folder / "report.html")
     if as_json:
         from kitipde.studies.results import read_results
@@ -134,17 +139,20 @@ def _seeds_of(run: Path) -> int:
 
 
 def _type(*words: object) -> None:
-    """Run one command in this process and show it as the user would type it."""
-    import contextlib
-    import sys
-
-    from kitipde.cli import app
-
-    arguments = [str(word) for word in words]
-    remark(f"\n$ kitipde {shlex.join(arguments)}")
-    # What the commands print are steps on the way; the study's own result is its table.
+    """A step on the way: what it prints is no result of the study."""
     with contextlib.redirect_stdout(sys.stderr):
-        app(arguments, standalone_mode=False)
+        type_command(*words)
+
+
+def _condensation(plan: "Study", out: Path) -> None:
+    from kitipde.studies.condensed import condensed_layers, header_of, write_condensed
+
+    (problem,) = plan.problems
+    layers = condensed_layers([out / problem.name / arm.name for arm in problem.arms])
+    titles = [arm.title for arm in problem.arms]
+    write_condensed(layers, titles, out)
+    with contextlib.redirect_stdout(sys.stderr):
+        show_table(f"{plan.title}, {problem.title}", header_of(titles), [layer.texts() for layer in layers])
 
 
 def _draw(table: "Table", varied: str, out: Path) -> None:

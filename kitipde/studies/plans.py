@@ -43,8 +43,8 @@ class Study:
     varied: str | None = None
 
 
-STUDIES = ("table4", "table6", "figure2", "figure5", "figure6")
-ABLATIONS = ("position-update", "residual")
+STUDIES = ("table4", "table6", "table7", "figure2", "figure5", "figure6")
+ABLATIONS = ("position-update", "residual", "optimizer")
 
 
 def study(name: str, preset: str) -> Study:
@@ -61,6 +61,10 @@ def study(name: str, preset: str) -> Study:
             return Study(name, "Table 4: plain and with KITI", problems, TABLE_4)
         case "table6":
             return replace(ablation("position-update", preset, ()), name=name)
+        case "table7":
+            chosen = problem(preset, "navier-stokes")
+            title = "Table 7: condensation of trained networks"
+            return Study(name, title, (replace(chosen, arms=chosen.arms[:2]),), TABLE_4)
         case "figure2":
             # Fewer coordinates are more particles, and their pairs grow with the square: not for minutes on a CPU.
             heads = _varied(problem(preset, "burgers"), _heads(least=8 if preset == "quick" else 1))
@@ -78,7 +82,8 @@ def ablation(name: str, preset: str, chosen: tuple[str, ...]) -> Study:
     """What the parts of the collision do.
 
     Args:
-        name: `position-update` (Table 6) or `residual` (every kind of residual, and weight decay).
+        name: `position-update` (Table 6), `residual` (every kind of residual, and weight decay) or `optimizer` (KO:
+            collisions between gradients).
         preset: size of the problems.
         chosen: names of the problems; none for all.
 
@@ -100,6 +105,9 @@ def ablation(name: str, preset: str, chosen: tuple[str, ...]) -> Study:
         )
         arms, title = (VANILLA, base, without), "Table 6: with and without the update of positions"
         return Study(name, title, tuple(replace(each, arms=arms) for each in problems), TABLE_6)
+    if name == "optimizer":
+        title = "KO: Adam with and without collisions between gradients"
+        return Study(name, title, tuple(replace(each, arms=_optimizers()) for each in problems), {})
     title = "What a residual may be: every kind at 0.05 collisions per particle"
     return Study(name, title, tuple(replace(each, arms=_residuals()) for each in problems), TABLE_4)
 
@@ -143,6 +151,20 @@ def _residuals() -> tuple[Arm, ...]:
         kind("gaussian", "gaussian (noise of the same variance)"),
         DROPOUT,
         Arm("weight-decay", "FNO with ten times the weight decay", ("optimizer.weight_decay=1e-3",)),
+    )
+
+
+def _optimizers() -> tuple[Arm, ...]:
+    def ko(name: str, title: str, kind: str, *more: str) -> Arm:
+        return Arm(name, title, (f"optimizer.collisions.kind={kind}", *more))
+
+    everywhere = "optimizer.collisions.layers=all"
+    return (
+        replace(VANILLA, title="FNO, Adam"),
+        ko("soft", "soft collisions 0.1, last linear layer", "soft"),
+        ko("hard", "hard collisions, 0.2 per neuron, last linear layer", "hard"),
+        ko("soft-all", "soft collisions 0.1, all layers", "soft", everywhere),
+        ko("hard-all", "hard collisions, 0.2 per neuron, all layers", "hard", everywhere),
     )
 
 

@@ -57,12 +57,19 @@ PUBLISHED = Arm("kiti-0.9", "KITI-FNO, coll_coef 0.9", ("residual.kind=kiti", "r
 DROPOUT = Arm("dropout", "FNO with dropout 0.2", ("residual.kind=dropout", "residual.dropout=0.2"))
 
 TITLES = {"burgers": "Burgers", "navier-stokes": "Navier–Stokes", "heat": "heat"}
-_SHRUNK = ("model.width=12", "model.modes=8", "data.train=20", "data.validation=20", "data.test=20")
+_SHRUNK = (
+    "model.width=12",
+    "model.modes=8",
+    "data.output_frames=5",
+    "data.train=20",
+    "data.validation=20",
+    "data.test=20",
+)
 
 
 def _quick() -> tuple[Problem, ...]:
     arms = (VANILLA, KITI, DROPOUT)
-    plane = (*_SHRUNK, "optimizer.learning_rate=4e-3", "schedule.name=cosine", "training.epochs=60")
+    plane = (*_SHRUNK, "optimizer.learning_rate=4e-3", "schedule.name=cosine", "training.epochs=50")
     return (
         Problem(
             "burgers",

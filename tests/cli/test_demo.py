@@ -1,5 +1,8 @@
 """The demo, with one seed: every verb in one go, and again without doing anything twice."""
 
+import signal
+import subprocess
+import sys
 import time
 
 
@@ -24,3 +27,19 @@ def test_overwrite_does_not_touch_a_folder_that_is_no_demo(kitipde, tmp_path) ->
     result = kitipde("demo", "--out", tmp_path, "--overwrite")
     assert result.code == 2
     assert (tmp_path / "thesis.tex").exists()
+
+
+def test_an_interrupted_demo_stops_at_once_and_says_so_with_its_code(tmp_path) -> None:
+    line = [sys.executable, "-m", "kitipde", "demo", "--out", str(tmp_path / "demo"), "--seeds", "1"]
+    process = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    told = []
+    for text in process.stderr:
+        told.append(text)
+        if text.startswith("vanilla seed 0: "):
+            process.send_signal(signal.SIGINT)
+            break
+    told.extend(process.stderr.readlines())
+    assert process.wait(timeout=60) == 130
+    assert sum(text.startswith("$ kitipde train") for text in told) == 1, "no further step"
+    assert any("the state is saved" in text for text in told)

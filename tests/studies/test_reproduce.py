@@ -1,6 +1,7 @@
 """Studies at a size of seconds: what a user types, what is reused, what is refused."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -98,10 +99,27 @@ def _few_heads():
     )
 
 
+def test_table_7_has_the_condensation_of_each_layer(kitipde, tiny, monkeypatch) -> None:
+    line, plane = problems.PRESETS["quick"]
+    monkeypatch.setitem(problems.PRESETS, "quick", (line, replace(plane, name="navier-stokes")))
+    result = kitipde("reproduce", "table7", "--seeds", 3)
+    assert result.code == 0, result.err
+    layers = json.loads((tiny / "studies" / "table7-quick" / "condensation.json").read_text())
+    assert {"convolutions.0", "skips.0"} <= {layer["layer"] for layer in layers}
+    assert all(len(degrees) == 3 for layer in layers for degrees in layer["degrees"].values())
+    assert "0.113 → 0.102" in (tiny / "studies" / "table7-quick" / "condensation.md").read_text()
+
+
+def test_the_optimizer_is_taken_apart_too(kitipde, tiny) -> None:
+    result = kitipde("ablate", "optimizer", "--seeds", 1, "--problems", "heat", "--arms", "soft,hard-all", "--json")
+    assert result.code == 0, result.err
+    assert [row["name"] for row in json.loads(result.out)["rows"]] == ["vanilla", "soft", "hard-all"]
+    config = open_run("studies/optimizer-quick/heat/hard-all").config.optimizer.collisions
+    assert (config.kind, config.target_rate, config.layers) == ("hard", 0.2, "all")
+
+
 def test_a_run_of_other_settings_is_refused_before_anything_is_made(kitipde, tiny) -> None:
     assert kitipde("reproduce", "table4", "--seeds", 1, "--problems", "heat", "--arms", "kiti").code == 0
-    from dataclasses import replace
-
     line, plane = problems.PRESETS["quick"]
     problems.PRESETS["quick"] = (line, replace(plane, settings=(*plane.settings, "training.epochs=7")))
     result = kitipde("reproduce", "table4", "--seeds", 1, "--problems", "heat")
@@ -139,7 +157,9 @@ def test_every_plan_resolves_at_every_size() -> None:
                 assert names[0] == "vanilla"
                 for arm in problem.arms:
                     config = resolve_config(read_config(problem.config), [*problem.settings, *arm.settings])
-                    assert (config.residual.kind == "plain") == (arm.name in ("vanilla", "weight-decay"))
+                    assert (config.residual.kind == "plain") == (
+                        arm.name in ("vanilla", "weight-decay", "soft", "hard", "soft-all", "hard-all")
+                    )
 
 
 def test_the_paper_preset_is_the_published_setting() -> None:
