@@ -69,7 +69,7 @@ _SHRUNK = (
 
 def _quick() -> tuple[Problem, ...]:
     arms = (VANILLA, KITI, DROPOUT)
-    plane = (*_SHRUNK, "optimizer.learning_rate=4e-3", "schedule.name=cosine", "training.epochs=50")
+    plane = (*_SHRUNK, "optimizer.learning_rate=4e-3", "schedule.name=cosine", "training.epochs=30")
     return (
         Problem(
             "burgers",
