@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kitipde.config import RunConfig
+from kitipde.config import AirfoilOFormerConfig, RunConfig
 from kitipde.config.load import read_config, resolve_config
 from kitipde.errors import InputError
 from kitipde.files import write_json
@@ -34,7 +34,7 @@ class RunFacts:
         dataset_identity: which file it was, whatever its name.
         equation: what it holds.
         dimension: spatial axes.
-        resolution: points per axis in training.
+        resolution: points per axis in training; of a mesh, its nodes.
         version: of this program.
     """
 
@@ -58,6 +58,7 @@ class Replica:
     seed: int
     config: RunConfig
     dimension: int
+    resolution: int
 
     @property
     def metrics_path(self) -> Path:
@@ -103,7 +104,7 @@ class Replica:
 
         if not self.best_path.is_file():
             raise InputError(f"{self.path} holds no trained weights yet (no {self.best_path.name})")
-        model = build_model(self.config, self.dimension)
+        model = build_model(self.config, self.dimension, self.resolution)
         try:
             model.load_state_dict(load_file(self.best_path))
         except (SafetensorError, RuntimeError, OSError) as error:
@@ -140,6 +141,11 @@ class Run:
         """What the dataset holds."""
         return self.facts.equation
 
+    @property
+    def on_mesh(self) -> bool:
+        """Whether its model works on the nodes of a mesh."""
+        return isinstance(self.config.model, AirfoilOFormerConfig)
+
     @cached_property
     def replicas(self) -> tuple[Replica, ...]:
         """The seeds that have been started, in order."""
@@ -152,7 +158,7 @@ class Run:
 
     def replica(self, seed: int) -> Replica:
         """The folder of one seed, whether it exists yet or not."""
-        return Replica(self.path / f"seed-{seed}", seed, self.config, self.facts.dimension)
+        return Replica(self.path / f"seed-{seed}", seed, self.config, self.facts.dimension, self.facts.resolution)
 
 
 def open_run(path: str | Path) -> Run:

@@ -9,27 +9,29 @@ from kitipde.cli.console import show_json, show_table
 __all__ = ["models"]
 
 # Spatial axes of the equations that shipped configurations are named after.
-_DIMENSIONS = {"burgers": 1, "navier-stokes": 2, "heat": 2}
+_DIMENSIONS = {"burgers": 1, "navier-stokes": 2, "heat": 2, "airfoil": 2}
 
 
 def models(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """List the shipped configurations: network, grid, parameters, operations of one step."""
-    import torch
-
+    from kitipde.config import AirfoilOFormerConfig
     from kitipde.config.load import read_config, resolve_config, shipped_configs
-    from kitipde.models import build_model, parameter_count
+    from kitipde.models import build_model, example_input, parameter_count
     from kitipde.models.flops import count_flops
+    from kitipde.models.mesh import PUBLISHED_NODES
 
     rows = []
     for name in shipped_configs():
         config = resolve_config(read_config(name))
         dimension = next((axes for equation, axes in _DIMENSIONS.items() if name.endswith(equation)), 1)
-        grid = (config.data.resolution or 1024,) * dimension
+        on_mesh = isinstance(config.model, AirfoilOFormerConfig)
+        points = PUBLISHED_NODES if on_mesh else config.data.resolution or 1024
         model = build_model(config, dimension).eval()
-        flops = count_flops(model, torch.zeros(1, config.data.input_frames, *grid))
-        row = {"configuration": name, "model": config.model.name, "grid": "×".join(map(str, grid))}
+        flops = count_flops(model, example_input(config, dimension, points))
+        grid = f"{points} nodes" if on_mesh else "×".join([str(points)] * dimension)
+        row = {"configuration": name, "model": config.model.name, "grid": grid}
         rows.append({**row, "parameters": parameter_count(model), "flops": flops})
     if as_json:
         show_json(rows)

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 __all__ = ["train"]
 
-MODELS = ("fno", "oformer")
+MODELS = {"fno": ("fno",), "oformer": ("oformer", "oformer-airfoil")}
+"""What a user asks for, and the names of the networks in the settings that are of this kind."""
 
 
 def train(
@@ -92,7 +93,7 @@ def _settings(
     # A configuration may name a particular collisional residual: --kiti leaves that choice to it.
     if kiti is not None and kiti == (resolved.residual.kind == "plain"):
         resolved = validate_config(RunConfig, place(tree, "residual.kind", "kiti" if kiti else "plain"))
-    if resolved.model.name != model:
+    if resolved.model.name not in MODELS[model]:
         raise InputError(f"the configuration is for the model '{resolved.model.name}', not '{model}'")
     return resolved
 
@@ -141,4 +142,5 @@ def _summary(run: "Run") -> None:
             )
         )
     title = f"{run.path}: {run.config.model.name} with {run.config.residual.kind} residuals on {run.equation}"
-    show_table(title, ("seed", "best epoch", "validation relative L2", "seconds", "parameters"), rows)
+    loss = "validation loss" if run.on_mesh else "validation relative L2"
+    show_table(title, ("seed", "best epoch", loss, "seconds", "parameters"), rows)

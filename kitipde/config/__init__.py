@@ -2,6 +2,7 @@
 
 from kitipde.config.residual import ResidualConfig
 from kitipde.config.schema import (
+    AirfoilOFormerConfig,
     DataConfig,
     FNOConfig,
     ModelConfig,
@@ -13,6 +14,7 @@ from kitipde.config.schema import (
 )
 
 __all__ = [
+    "AirfoilOFormerConfig",
     "DataConfig",
     "FNOConfig",
     "ModelConfig",

@@ -3,13 +3,14 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt
+from pydantic import BeforeValidator, Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
 from kitipde.config.residual import ResidualConfig
 from kitipde.config.section import Section
 from kitipde.config.training import OptimizerConfig, ScheduleConfig, TrainingConfig
 
 __all__ = [
+    "AirfoilOFormerConfig",
     "DataConfig",
     "FNOConfig",
     "ModelConfig",
@@ -74,6 +75,19 @@ class OFormerConfig(Section):
     marching_width: PositiveInt = 384
 
 
+class AirfoilOFormerConfig(Section):
+    """Operator transformer on the nodes of a mesh round an airfoil, in its published sizes.
+
+    Attributes:
+        dropout: probability with which an element of the encoding is dropped while training.
+        region_weight: of the error in the region of interest beside that on all nodes.
+    """
+
+    name: Literal["oformer-airfoil"] = "oformer-airfoil"
+    dropout: float = Field(default=0.1, ge=0.0, lt=1.0)
+    region_weight: NonNegativeFloat = 2.0
+
+
 class DataConfig(Section):
     """Which fields of which dataset are learnt from and how they are split.
 
@@ -81,10 +95,10 @@ class DataConfig(Section):
 
     Attributes:
         path: the dataset file.
-        input: variable whose frames are the model's input.
-        target: variable that is predicted.
+        input: variable whose frames are the model's input; on a mesh `flow`: velocity, density and pressure together.
+        target: variable that is predicted; on a mesh `flow` as well.
         input_frames: frames given to the model at once (1 for a field without time).
-        output_frames: frames predicted by repeated application; the loss sums over them.
+        output_frames: frames predicted, by repeated application or by marching in the latent space.
         resolution: points per axis to train on; none for the stored grid.
         downsample: how a coarser grid is reached: every n-th point, or truncation of the spectrum.
         train: number of training samples; none for what validation and test leave.
@@ -111,7 +125,9 @@ def _named(given: Any) -> Any:
     return {"name": "fno", **given} if isinstance(given, dict) else given
 
 
-ModelConfig = Annotated[FNOConfig | OFormerConfig, Field(discriminator="name"), BeforeValidator(_named)]
+ModelConfig = Annotated[
+    FNOConfig | OFormerConfig | AirfoilOFormerConfig, Field(discriminator="name"), BeforeValidator(_named)
+]
 
 
 class RunConfig(Section):

@@ -1,8 +1,8 @@
 """Settings of the optimizer, its schedule and the training loop."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from kitipde.config.optimizer_collisions import OptimizerCollisionsConfig
 from kitipde.config.section import Section
@@ -41,13 +41,18 @@ class ScheduleConfig(Section):
 
 
 class TrainingConfig(Section):
-    """The training loop. The objective is the relative L2 error, summed over the predicted frames.
+    """The training loop. The objective is the relative L2 error; that on a mesh is in `kitipde.models.mesh`.
 
     Attributes:
         epochs: passes over the training split.
         batch_size: samples per step, over all devices.
         batch_reduction: whether a step's loss is the mean or the sum over its samples. With Adam the two differ only in
             how much the weight decay counts; the published FNO scripts sum.
+        frame_reduction: whether a sample's loss is the sum or the mean over its predicted frames. With Adam the two
+            differ only in what `clip_norm` and the weight decay of `adam` mean.
+        curriculum_frames: predicted frames in the first step, of which there are more and more until all are; none
+            for all from the beginning.
+        curriculum_share: share of the run's steps after which all frames are predicted.
         unroll: what the model sees while training. `autoregressive`: its own predictions, with the gradient through
             all of them; `teacher-forcing`: the true frames before each predicted one; `one-step`: the same for one
             predicted frame of each sample, drawn anew each epoch; `pushforward`: its own predictions, as many as drawn
@@ -76,6 +81,9 @@ class TrainingConfig(Section):
     epochs: PositiveInt = 500
     batch_size: PositiveInt = 20
     batch_reduction: Literal["mean", "sum"] = "mean"
+    frame_reduction: Literal["sum", "mean"] = "sum"
+    curriculum_frames: PositiveInt | None = None
+    curriculum_share: float = Field(default=0.2, gt=0.0, le=1.0)
     unroll: Literal["autoregressive", "teacher-forcing", "one-step", "pushforward"] = "autoregressive"
     input_noise: NonNegativeFloat = 0.0
     clip_norm: PositiveFloat | None = None
@@ -92,3 +100,11 @@ class TrainingConfig(Section):
     nodes: PositiveInt = 1
     track_condensation: bool = False
     tensorboard: bool = False
+
+    @model_validator(mode="after")
+    def _curriculum_needs_whole_rollouts(self) -> Self:
+        if self.curriculum_frames is not None and self.unroll != "autoregressive":
+            raise ValueError(
+                f"curriculum_frames={self.curriculum_frames} needs unroll=autoregressive, not {self.unroll}"
+            )
+        return self

@@ -1,7 +1,7 @@
-"""From a dataset on a mesh to the tensors that `AirfoilOFormer` sees.
+"""From a dataset on a mesh to the tensors that a model on it sees.
 
-A window is a few frames of (v_x, v_y, ρ, p) on all nodes that are given and those that follow, standardised by the mean
-and deviation of the training samples; the given ones carry the nodes' positions, scaled to the unit square.
+A window is a few frames of (v_x, v_y, ρ, p) on all nodes that are given and those that follow, in SI units: together
+they are the *flow*, which is what `data.input` and `data.target` name.
 
 References:
     Li, Meidani and Barati Farimani, Transformer for Partial Differential Equations' Operator Learning, 2023.
@@ -17,12 +17,16 @@ from torch import Tensor
 
 from datagen.store import Dataset, Mesh
 from datagen.store.mesh import NODE_TYPES
+from kitipde.config import DataConfig
 from kitipde.errors import InputError, unknown
 
 __all__ = ["FIELDS", "MeshScaling", "MeshWindows", "load_mesh_windows", "mesh_scaling", "momentum"]
 
 FIELDS = ("velocity_x", "velocity_y", "density", "pressure")
 """In the order of the model's channels."""
+
+FLOW = "flow"
+"""What the four fields together are called in the settings."""
 
 REGION = ((-0.1, 1.4), (-1.2, 1.2))
 """The published region of interest, x and y in metres: the airfoil of chord 1 and its neighbourhood."""
@@ -35,115 +39,119 @@ class MeshScaling:
     mean: Float[Tensor, "4"]
     deviation: Float[Tensor, "4"]
 
-    def standardise(self, fields: Float[Tensor, "*shape 4"]) -> Float[Tensor, "*shape 4"]:
-        return (fields - self.mean) / self.deviation
-
-    def physical(self, fields: Float[Tensor, "*shape 4"]) -> Float[Tensor, "*shape 4"]:
-        """What `standardise` was given."""
-        return fields * self.deviation + self.mean
-
 
 @dataclass(frozen=True)
 class MeshWindows:
-    """Inputs and targets of some samples.
+    """Inputs and targets of some samples on one mesh, in SI units.
 
     Attributes:
-        inputs: standardised fields and the position in the unit square.
-        targets: standardised fields of the frames that follow.
+        inputs: given frames, oldest first.
+        targets: frames to predict.
         positions: of the nodes in metres, from the lower left corner of the mesh.
         node_type: 0 fluid, 1 airfoil, 2 far field.
         region: whether a node lies in the region of interest.
         samples: index in the file of each.
         times: of the target frames.
-        scaling: from standardised to SI units.
         mesh: as the file has it.
     """
 
-    inputs: Float[Tensor, "samples input_frames nodes 6"]
+    inputs: Float[Tensor, "samples input_frames nodes 4"]
     targets: Float[Tensor, "samples output_frames nodes 4"]
     positions: Float[Tensor, "nodes 2"]
     node_type: Int[Tensor, " nodes"]
     region: Bool[Tensor, " nodes"]
     samples: tuple[int, ...]
     times: np.ndarray
-    scaling: MeshScaling
     mesh: Mesh
 
     def __len__(self) -> int:
         return len(self.samples)
 
+    @property
+    def grid(self) -> tuple[int]:
+        """The number of nodes."""
+        return (len(self.positions),)
 
-def mesh_scaling(dataset: Dataset, samples: Sequence[int]) -> MeshScaling:
-    """Mean and deviation of the fields, one sample in memory at a time.
+    @property
+    def dimension(self) -> int:
+        """Spatial axes."""
+        return self.positions.shape[1]
+
+
+def mesh_scaling(windows: MeshWindows) -> MeshScaling:
+    """Mean and deviation of the fields over every frame of some samples.
 
     Args:
-        dataset: an open file on a mesh.
-        samples: those to train on.
+        windows: those to train on.
 
     Raises:
-        InputError: no mesh, a field missing, no sample, or a field that never changes.
+        InputError: no sample, or a field that never changes.
     """
-    _check(dataset)
-    if not len(samples):
-        raise InputError(f"{dataset.path}: no sample to take means and deviations from")
-    sums, squares = np.zeros(len(FIELDS)), np.zeros(len(FIELDS))
+    if not len(windows):
+        raise InputError("no sample to take means and deviations from")
+    sums, squares = torch.zeros(2, len(FIELDS), dtype=torch.float64)
+    frames = windows.inputs.shape[1] + windows.targets.shape[1]
     # Deviations are taken about the first sample's means: pressures are large beside their changes.
-    offset = np.array([dataset.read(name, [samples[0]]).mean(dtype=np.float64) for name in FIELDS])
-    for index in samples:
-        for place, name in enumerate(FIELDS):
-            gap = dataset.read(name, [index]).astype(np.float64) - offset[place]
-            sums[place] += gap.mean()
-            squares[place] += (gap**2).mean()
-    shift = sums / len(samples)
-    deviation = np.sqrt(np.maximum(squares / len(samples) - shift**2, 0))
+    offset = windows.inputs[0].double().mean((0, 1))
+    for sample in range(len(windows)):
+        for part in (windows.inputs, windows.targets):
+            gap = part[sample].double() - offset
+            sums += gap.mean(1).sum(0) / frames
+            squares += gap.square().mean(1).sum(0) / frames
+    shift = sums / len(windows)
+    deviation = (squares / len(windows) - shift.square()).clamp_min(0).sqrt()
     if not (deviation > 0).all():
-        raise InputError(f"{dataset.path}: {FIELDS[int(np.argmin(deviation))]} is the same everywhere")
-    return MeshScaling(torch.tensor(offset + shift).float(), torch.tensor(deviation).float())
+        raise InputError(f"{FIELDS[int(deviation.argmin())]} is the same everywhere in the samples to train on")
+    return MeshScaling((offset + shift).float(), deviation.float())
 
 
 def load_mesh_windows(
     dataset: Dataset,
+    config: DataConfig,
     samples: Sequence[int],
-    scaling: MeshScaling,
-    input_frames: int = 4,
-    output_frames: int = 22,
     region: tuple[tuple[float, float], tuple[float, float]] = REGION,
 ) -> MeshWindows:
     """Read the windows of some samples: the first frames are given, those after them wanted.
 
     Args:
         dataset: an open file on a mesh.
+        config: how many frames.
         samples: which.
-        scaling: of the training samples, whatever samples these are.
-        input_frames, output_frames: how many.
-        region: bounds of the region of interest along x and y.
+        region: bounds of the region of interest along x and y, in metres.
 
     Raises:
-        InputError: no mesh, a field missing, or fewer frames than asked for.
+        InputError: no mesh, a field missing, fewer frames than asked for, settings that only a grid has, or no node in
+            the region of interest.
     """
     mesh = _check(dataset)
-    stored, needed = 0 if dataset.times is None else len(dataset.times), input_frames + output_frames
-    if min(input_frames, output_frames) < 1 or needed > stored:
+    _check_settings(config)
+    given, wanted = config.input_frames, config.output_frames
+    stored, needed = 0 if dataset.times is None else len(dataset.times), given + wanted
+    if needed > stored:
         raise InputError(
             f"{dataset.path} has {stored} frames, but data.input_frames + data.output_frames need "
-            f"{input_frames} + {output_frames} = {needed} (allowed: 1 or more each)"
+            f"{given} + {wanted} = {needed}"
         )
-    fields = np.stack([dataset.read(name, samples, slice(0, needed)) for name in FIELDS], axis=-1)
-    standard = scaling.standardise(torch.from_numpy(fields))
+    fields = torch.empty(len(samples), needed, len(mesh.x), len(FIELDS))
+    for channel, name in enumerate(FIELDS):
+        fields[..., channel] = torch.from_numpy(dataset.read(name, samples, slice(0, needed)))
     corner = np.array([mesh.x.min(), mesh.y.min()])
-    positions = torch.from_numpy(np.stack([mesh.x, mesh.y], axis=-1) - corner).float()
-    unit = positions / positions.amax(dim=0)
-    given = standard[:, :input_frames]
     (left, right), (low, high) = region
+    inside = (mesh.x > left) & (mesh.x < right) & (mesh.y > low) & (mesh.y < high)
+    if not inside.any():
+        raise InputError(
+            f"{dataset.path} has no node in the region of interest, x from {left:g} to {right:g} m and y from {low:g} "
+            f"to {high:g} m (its nodes: x {mesh.x.min():g} to {mesh.x.max():g} m, y {mesh.y.min():g} to "
+            f"{mesh.y.max():g} m)"
+        )
     return MeshWindows(
-        inputs=torch.cat([given, unit.expand(*given.shape[:2], -1, -1)], dim=-1),
-        targets=standard[:, input_frames:],
-        positions=positions,
+        inputs=fields[:, :given],
+        targets=fields[:, given:],
+        positions=torch.from_numpy(np.stack([mesh.x, mesh.y], axis=-1) - corner).float(),
         node_type=_model_types(mesh),
-        region=torch.from_numpy((mesh.x > left) & (mesh.x < right) & (mesh.y > low) & (mesh.y < high)),
+        region=torch.from_numpy(inside),
         samples=tuple(int(index) for index in samples),
-        times=np.asarray(dataset.times)[input_frames:needed],
-        scaling=scaling,
+        times=np.asarray(dataset.times)[given:needed],
         mesh=mesh,
     )
 
@@ -167,3 +175,16 @@ def _check(dataset: Dataset) -> Mesh:
         if name not in dataset.fields:
             raise unknown(f"field that {dataset.path} should have", name, dataset.fields)
     return dataset.mesh
+
+
+def _check_settings(config: DataConfig) -> None:
+    for key, value in (("data.input", config.input), ("data.target", config.target)):
+        if value != FLOW:
+            raise InputError(f"{key}={value}: on a mesh it is '{FLOW}', which is {', '.join(FIELDS)} together")
+    if config.resolution is not None:
+        raise InputError(f"data.resolution={config.resolution}: a mesh has the nodes it has; leave it out")
+    if config.normalize != "standard":
+        raise InputError(
+            f"data.normalize={config.normalize}: pascals and metres per second cannot be learnt side by side; on a "
+            "mesh it is standard"
+        )

@@ -57,6 +57,11 @@ class Windows:
         """Points per axis."""
         return tuple(self.inputs.shape[2:])
 
+    @property
+    def dimension(self) -> int:
+        """Spatial axes."""
+        return len(self.grid)
+
 
 def split_samples(total: int, config: DataConfig) -> Split:
     """Share out a file: the first samples train, the next validate, the last test.

@@ -4,12 +4,24 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from kitipde.config import FNOConfig, ModelConfig, OFormerConfig, RunConfig
+from kitipde.config import AirfoilOFormerConfig, FNOConfig, ModelConfig, OFormerConfig, RunConfig
+from kitipde.models.airfoil import WIDTH
 from kitipde.models.fno import FNO
+from kitipde.models.mesh import PUBLISHED_NODES, MeshOperator
 from kitipde.models.oformer import OFormer
 from kitipde.models.rollout import rollout
 
-__all__ = ["FNO", "Normalised", "OFormer", "build_model", "parameter_count", "residual_channels", "rollout"]
+__all__ = [
+    "FNO",
+    "MeshOperator",
+    "Normalised",
+    "OFormer",
+    "build_model",
+    "example_input",
+    "parameter_count",
+    "residual_channels",
+    "rollout",
+]
 
 
 class Normalised(nn.Module):
@@ -50,14 +62,34 @@ class Normalised(nn.Module):
         return predicted * self.output_std + self.output_mean
 
 
-def build_model(config: RunConfig, dimension: int) -> Normalised:
-    """The model that a run's settings describe, freshly initialised from torch's default generator."""
+def build_model(config: RunConfig, dimension: int, nodes: int = PUBLISHED_NODES) -> Normalised | MeshOperator:
+    """The model that a run's settings describe, freshly initialised from torch's default generator.
+
+    Args:
+        config: the settings.
+        dimension: spatial axes.
+        nodes: of the mesh, which only a model on one has to know.
+    """
     frames = config.data.input_frames
     match config.model:
         case FNOConfig():
             return Normalised(FNO(config.model, config.residual, dimension, frames, out_channels=1))
         case OFormerConfig():
             return Normalised(OFormer(config.model, config.residual, dimension, frames))
+        case AirfoilOFormerConfig():
+            return MeshOperator(config.model, config.residual, frames, nodes)
+
+
+def example_input(config: RunConfig, dimension: int, points: int) -> Float[Tensor, "1 frames *grid"]:
+    """Zeros of the shape that a model takes.
+
+    Args:
+        config: the settings.
+        dimension: spatial axes.
+        points: along each; of a mesh, its nodes.
+    """
+    grid = (points, 4) if isinstance(config.model, AirfoilOFormerConfig) else (points,) * dimension
+    return torch.zeros(1, config.data.input_frames, *grid)
 
 
 def residual_channels(config: ModelConfig) -> tuple[int, ...]:
@@ -67,6 +99,8 @@ def residual_channels(config: ModelConfig) -> tuple[int, ...]:
             return (config.width,)
         case OFormerConfig():
             return config.width, config.latent_width
+        case AirfoilOFormerConfig():
+            return (WIDTH,)
 
 
 def parameter_count(model: nn.Module) -> int:

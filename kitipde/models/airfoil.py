@@ -15,11 +15,15 @@ from torch import Tensor, nn
 from kitipde.collisions.residual import make_residuals
 from kitipde.config import ResidualConfig
 from kitipde.models.attention import CrossAttention, CrossBlock, EncoderBlock, GaussianFeatures, SelfAttention
+from kitipde.models.dropout import KeyedDropout
 from kitipde.models.oformer import pointwise_network
 
-__all__ = ["AirfoilOFormer"]
+__all__ = ["WIDTH", "AirfoilOFormer"]
 
-_WIDTH, _LATENT, _FIELDS, _FRAMES, _NODE_TYPES = 128, 256, 4, 4, 3
+WIDTH = 128
+"""Channels of the stream that the residuals join."""
+
+_LATENT, _FIELDS, _NODE_TYPES = 256, 4, 3
 _MIN_FREQUENCY = 1.0 / 200.0
 _ENCODER_SCALES = (32.0, 16.0, 16.0, 1.0)
 _DECODER_SCALE = 32.0
@@ -30,57 +34,59 @@ class AirfoilOFormer(nn.Module):
 
     Args:
         residual: how each of the ten sums (attention and MLP of four encoder blocks and of the cross block) is joined.
+        frames: given ones.
+        dropout: probability with which an element of the encoding is dropped while training.
     """
 
-    def __init__(self, residual: ResidualConfig) -> None:
+    def __init__(self, residual: ResidualConfig, frames: int = 4, dropout: float = 0.1) -> None:
         super().__init__()
         residuals = iter(make_residuals(residual, 2 * len(_ENCODER_SCALES) + 2))
-        # A convolution over four frames of 4 fields and 2 coordinates is one linear map.
+        # A convolution over all frames of 4 fields and 2 coordinates is one linear map.
         self.lifting = nn.Sequential(
-            nn.Linear(_FRAMES * (_FIELDS + 2), _WIDTH, bias=False), nn.GELU(), nn.Linear(_WIDTH, _WIDTH, bias=False)
+            nn.Linear(frames * (_FIELDS + 2), WIDTH, bias=False), nn.GELU(), nn.Linear(WIDTH, WIDTH, bias=False)
         )
-        self.node_type = nn.Embedding(_NODE_TYPES, _WIDTH)
-        self.typed = nn.Linear(2 * _WIDTH, _WIDTH, bias=False)
+        self.node_type = nn.Embedding(_NODE_TYPES, WIDTH)
+        self.typed = nn.Linear(2 * WIDTH, WIDTH, bias=False)
         self.encoder = nn.ModuleList(
             EncoderBlock(
-                SelfAttention(_WIDTH, 1, _WIDTH, "galerkin", scale, _MIN_FREQUENCY),
-                _WIDTH,
+                SelfAttention(WIDTH, 1, WIDTH, "galerkin", scale, _MIN_FREQUENCY),
+                WIDTH,
                 True,
                 (next(residuals), next(residuals)),
             )
             for scale in _ENCODER_SCALES
         )
-        self.encoded_norm = nn.LayerNorm(_WIDTH)
+        self.encoded_norm = nn.LayerNorm(WIDTH)
         self.encoded = nn.Sequential(
-            nn.Linear(_WIDTH, _WIDTH, bias=False), nn.ReLU(), nn.Linear(_WIDTH, _WIDTH, bias=False)
+            nn.Linear(WIDTH, WIDTH, bias=False), nn.ReLU(), nn.Linear(WIDTH, WIDTH, bias=False)
         )
         self.queries = nn.Sequential(
-            GaussianFeatures(2, _WIDTH // 2, 2.0),
-            nn.Linear(_WIDTH, _WIDTH, bias=False),
+            GaussianFeatures(2, WIDTH // 2, 2.0),
+            nn.Linear(WIDTH, WIDTH, bias=False),
             nn.GELU(),
-            nn.Linear(_WIDTH, _WIDTH, bias=False),
+            nn.Linear(WIDTH, WIDTH, bias=False),
         )
-        self.query_type = nn.Embedding(_NODE_TYPES, _WIDTH)
-        self.typed_query = nn.Linear(2 * _WIDTH, _WIDTH, bias=False)
-        self.dropout = nn.Dropout(0.1)
-        cross = CrossAttention(_WIDTH, 4, _WIDTH, "galerkin", _DECODER_SCALE, _MIN_FREQUENCY)
-        self.cross = CrossBlock(cross, _WIDTH, (next(residuals), next(residuals)))
-        self.mixing = SelfAttention(_WIDTH, 1, _WIDTH, "galerkin", _DECODER_SCALE, _MIN_FREQUENCY)
-        self.expand = nn.Linear(_WIDTH, _LATENT, bias=False)
+        self.query_type = nn.Embedding(_NODE_TYPES, WIDTH)
+        self.typed_query = nn.Linear(2 * WIDTH, WIDTH, bias=False)
+        self.dropout = KeyedDropout(dropout)
+        cross = CrossAttention(WIDTH, 4, WIDTH, "galerkin", _DECODER_SCALE, _MIN_FREQUENCY)
+        self.cross = CrossBlock(cross, WIDTH, (next(residuals), next(residuals)))
+        self.mixing = SelfAttention(WIDTH, 1, WIDTH, "galerkin", _DECODER_SCALE, _MIN_FREQUENCY)
+        self.expand = nn.Linear(WIDTH, _LATENT, bias=False)
         self.norm = nn.LayerNorm(_LATENT)
-        self.propagator = pointwise_network(_LATENT + _WIDTH + 2, *(_LATENT,) * 4, bias=False)
+        self.propagator = pointwise_network(_LATENT + WIDTH + 2, *(_LATENT,) * 4, bias=False)
         self.decoded_norm = nn.LayerNorm(_LATENT)
         self.head = nn.Sequential(
-            nn.Linear(_LATENT + _WIDTH, _LATENT, bias=False),
+            nn.Linear(_LATENT + WIDTH, _LATENT, bias=False),
             nn.ReLU(),
-            nn.Linear(_LATENT, _WIDTH, bias=False),
+            nn.Linear(_LATENT, WIDTH, bias=False),
             nn.ReLU(),
-            nn.Linear(_WIDTH, _FIELDS),
+            nn.Linear(WIDTH, _FIELDS),
         )
 
     def forward(
         self,
-        frames: Float[Tensor, "batch 4 nodes 6"],
+        frames: Float[Tensor, "batch frames nodes 6"],
         positions: Float[Tensor, "nodes 2"],
         node_type: Int[Tensor, "nodes"],
         steps: int,

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from kitipde.data.mesh import MeshWindows
 from kitipde.data.windows import Windows
 
 __all__ = ["Fields", "batch_order", "draw"]
@@ -24,7 +25,7 @@ class Fields:
         resident: whether they are held on the device; by default if they fit.
     """
 
-    def __init__(self, windows: Windows, device: torch.device, resident: bool | None = None) -> None:
+    def __init__(self, windows: Windows | MeshWindows, device: torch.device, resident: bool | None = None) -> None:
         self.device = device
         self.samples, self.frames = len(windows), windows.targets.shape[1]
         self.resident = _fits(windows, device) if resident is None else resident
@@ -87,7 +88,7 @@ def _generator(*seeds: int) -> torch.Generator:
     return torch.Generator().manual_seed(int(entropy >> np.uint64(1)))
 
 
-def _fits(windows: Windows, device: torch.device) -> bool:
+def _fits(windows: Windows | MeshWindows, device: torch.device) -> bool:
     if device.type != "cuda":
         return True
     free, _ = torch.cuda.mem_get_info(device)

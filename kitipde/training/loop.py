@@ -4,17 +4,16 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any, NoReturn
 
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from kitipde.collisions import advance, key_noise
+from kitipde.collisions import advance
 from kitipde.collisions.diagnostics import CollisionStatistics, collect, gap_warning
 from kitipde.config import RunConfig
-from kitipde.data.windows import Windows
 from kitipde.errors import InputError
 from kitipde.files import write_atomically, write_json
 from kitipde.models import parameter_count
@@ -30,46 +29,13 @@ from kitipde.training.optimizer import MovingAverage, clip_gradients, join_state
 from kitipde.training.processes import Processes
 from kitipde.training.provenance import peak_memory_bytes, provenance
 from kitipde.training.record import Record, epoch_note
-from kitipde.training.schedule import learning_rate
+from kitipde.training.schedule import frames_wanted, learning_rate
+from kitipde.training.standing import Standing, TrainingData
 
-__all__ = ["Trainer", "TrainingData"]
+__all__ = ["Trainer"]
 
 # Processes look after this many steps whether one of them was asked to stop: looking waits for all of them.
 STEPS_BETWEEN_LOOKS = 8
-
-
-@dataclass(frozen=True)
-class TrainingData:
-    """The two splits that training may see."""
-
-    train: Windows
-    validation: Windows
-
-
-@dataclass
-class Standing:
-    """How far one replica has come; part of each saved state.
-
-    Attributes:
-        best_loss: lowest validation loss so far.
-        best_epoch: the epoch (from 1) that had it.
-        seconds: its share of the time of the finished epochs.
-        warned: whether the gap between collisions on and off has been told.
-    """
-
-    best_loss: float = math.inf
-    best_epoch: int = 0
-    seconds: float = 0.0
-    warned: bool = False
-
-    def facts(self, epochs: int) -> dict[str, Any]:
-        """What `facts.json` says of it after some epochs."""
-        return {
-            "best_epoch": self.best_epoch,
-            "best_validation_loss": self.best_loss if self.best_epoch else None,
-            "seconds": self.seconds,
-            "seconds_per_epoch": self.seconds / epochs if epochs else None,
-        }
 
 
 class Trainer:
@@ -152,9 +118,7 @@ class Trainer:
         def begin(objective: Objective, k: int) -> None:
             advance(objective, self.epoch / self.config.training.epochs)
             if self.step == 0:
-                seed = self.replicas[k].seed
-                key_noise(objective, seed, self.epoch)
-                objective.noise_key.fill_(int(draw(1 << 62, 1, seed, self.epoch)))
+                objective.key(self.replicas[k].seed, self.epoch)
                 self._move_keys(objective)
 
         self.ensemble.each(begin)
@@ -190,6 +154,10 @@ class Trainer:
         weight = float(self.processes.count) if self.processes.rank < batch else 0.0
         if training.batch_reduction == "mean":
             weight /= batch
+        done = self.epoch * self.steps + self.step
+        targets = targets[:, :, : frames_wanted(training, targets.shape[2], done, training.epochs * self.steps)]
+        if training.frame_reduction == "mean":
+            weight /= targets.shape[2]
         if self.config.schedule.name == "onecycle":
             self._set_rate(self.epoch + self.step / self.steps)
         elif self.step == 0:

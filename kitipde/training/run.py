@@ -15,7 +15,8 @@ from datagen.store import Dataset, open_dataset
 from kitipde.collisions.residual import check_particles
 from kitipde.config import RunConfig
 from kitipde.config.load import write_config
-from kitipde.data.windows import load_windows, split_samples
+from kitipde.data.load import load_run_windows
+from kitipde.data.windows import Windows, split_samples
 from kitipde.errors import InputError
 from kitipde.files import held, write_atomically
 from kitipde.models import build_model, residual_channels
@@ -23,10 +24,11 @@ from kitipde.runs import Replica, Run, RunFacts, open_run
 from kitipde.training.checkpoint import intact_checkpoints
 from kitipde.training.interrupt import interruptible
 from kitipde.training.launch import launch, on_first
-from kitipde.training.loop import Trainer, TrainingData
-from kitipde.training.objective import check_unroll
+from kitipde.training.loop import Trainer
+from kitipde.training.objective import check_unroll, fit
 from kitipde.training.optimizer import make_optimizer
 from kitipde.training.record import check_tensorboard
+from kitipde.training.standing import TrainingData
 
 __all__ = ["continue_run", "start_run", "train"]
 
@@ -55,13 +57,13 @@ def start_run(config: RunConfig, out: Path, overwrite: bool = False) -> Run:
             dataset_path=str(dataset.path.resolve()),
             dataset_identity=dataset.identity,
             equation=dataset.equation,
-            dimension=len(data.train.grid),
+            dimension=data.train.dimension,
             resolution=data.train.grid[0],
             version=kitipde.__version__,
         )
         if config.training.tensorboard:
             check_tensorboard()
-        _check_model(config, len(data.train.grid))
+        _check_model(config, data)
     if out.exists() and any(out.iterdir()):
         _remove_run(out)
     out.mkdir(parents=True, exist_ok=True)
@@ -143,18 +145,18 @@ def dataset_path(config: RunConfig) -> Path:
 def load_data(config: RunConfig, dataset: Dataset) -> TrainingData:
     """The training and validation splits, at the resolution to train on."""
     split = split_samples(dataset.samples, config.data)
-    resolution = config.data.resolution
     return TrainingData(
-        load_windows(dataset, config.data, split.train, resolution),
-        load_windows(dataset, config.data, split.validation, resolution),
+        load_run_windows(dataset, config, split.train), load_run_windows(dataset, config, split.validation)
     )
 
 
-def _check_model(config: RunConfig, dimension: int) -> None:
-    """What only the model can tell: whether it unrolls so, and has the layers whose gradients are to collide."""
-    if config.training.unroll == "autoregressive" and config.optimizer.collisions.kind == "none":
+def _check_model(config: RunConfig, data: TrainingData) -> None:
+    """What only the model can tell: whether it unrolls so, has the layers whose gradients collide, fits the data."""
+    simple = config.training.unroll == "autoregressive" and config.optimizer.collisions.kind == "none"
+    if simple and isinstance(data.train, Windows):
         return
-    model = build_model(config, dimension)
+    model = build_model(config, data.train.dimension, data.train.grid[0])
+    fit(config, model, data.train)
     check_unroll(config.training, model)
     make_optimizer(config.optimizer, model, dict(model.named_parameters()), (0,))
 

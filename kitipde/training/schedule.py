@@ -1,10 +1,10 @@
-"""Learning rate as a function of the moment: nothing to save, nothing to restore."""
+"""Learning rate and length of the rollouts as functions of the moment: nothing to save, nothing to restore."""
 
 import math
 
-from kitipde.config import ScheduleConfig
+from kitipde.config import ScheduleConfig, TrainingConfig
 
-__all__ = ["learning_rate"]
+__all__ = ["frames_wanted", "learning_rate"]
 
 
 def learning_rate(schedule: ScheduleConfig, highest: float, moment: float, epochs: int) -> float:
@@ -26,6 +26,21 @@ def learning_rate(schedule: ScheduleConfig, highest: float, moment: float, epoch
             return highest * 0.5 * (1.0 + math.cos(math.pi * epoch / epochs))
         case "onecycle":
             return _one_cycle(schedule, highest, moment / epochs)
+
+
+def frames_wanted(config: TrainingConfig, frames: int, step: int, steps: int) -> int:
+    """How many frames a step predicts: `training.curriculum_frames` at first, then linearly more, at last all.
+
+    Args:
+        config: the curriculum.
+        frames: all.
+        step: finished steps of the run.
+        steps: of the whole run.
+    """
+    if config.curriculum_frames is None:
+        return frames
+    first = min(config.curriculum_frames, frames)
+    return first + math.floor((frames - first) * min(step / (config.curriculum_share * steps), 1.0))
 
 
 def _one_cycle(schedule: ScheduleConfig, highest: float, done: float) -> float:

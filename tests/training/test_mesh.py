@@ -1,0 +1,192 @@
+"""Training on a mesh: the loss, the curriculum, exact resuming, seeds at once, and mistakes."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from datagen.store import open_dataset
+from kitipde.config import RunConfig, TrainingConfig
+from kitipde.config.load import read_config, resolve_config
+from kitipde.data.load import load_run_windows
+from kitipde.data.mesh import MeshWindows
+from kitipde.errors import InputError
+from kitipde.models import MeshOperator, build_model, parameter_count
+from kitipde.models.dropout import KeyedDropout, key_dropout
+from kitipde.runs import Run, open_run
+from kitipde.training.objective import fit
+from kitipde.training.run import continue_run, start_run, train
+from kitipde.training.schedule import frames_wanted
+from tests.data.mesh_files import RECIPE, write_mesh_data
+from tests.training.conftest import StopAfter
+from tests.training.test_replicas import assert_close_runs
+from tests.training.test_resume import assert_same
+
+TINY = (
+    "data.output_frames=3",
+    "training.epochs=3",
+    "training.batch_size=2",
+    "training.curriculum_frames=1",
+    "training.curriculum_share=0.5",
+)
+
+
+@pytest.fixture(scope="module")
+def mesh_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Seven samples of noise on 240 nodes: five for training."""
+    return write_mesh_data(tmp_path_factory.mktemp("mesh") / "mesh.h5", samples=7)
+
+
+def airfoil_config(data: Path, *assignments: str) -> RunConfig:
+    return resolve_config(read_config("oformer-airfoil"), [*TINY, f"data.path={data}", *assignments])
+
+
+def trained(data: Path, out: Path, *assignments: str) -> Run:
+    train(start_run(airfoil_config(data, *assignments), out), StopAfter(), lambda _text: None)
+    return open_run(out)
+
+
+def fitted(data: Path, *assignments: str) -> tuple[MeshOperator, MeshWindows]:
+    config = airfoil_config(data, *assignments)
+    with open_dataset(data) as dataset:
+        windows = load_run_windows(dataset, config, range(5))
+    torch.manual_seed(0)
+    model = build_model(config, 2, 240)
+    assert isinstance(windows, MeshWindows)
+    assert isinstance(model, MeshOperator)
+    fit(config, model, windows)
+    return model.eval(), windows
+
+
+def test_the_operator_has_the_published_number_of_parameters(mesh_file) -> None:
+    assert parameter_count(fitted(mesh_file)[0]) == 1_370_116
+
+
+def test_the_loss_is_its_formula_written_out(mesh_file) -> None:
+    model, windows = fitted(mesh_file)
+    target = windows.targets[:2]
+    prediction = target * 1.1 + 0.3
+    mean, deviation = (each.double().numpy() for each in (model.mean, model.deviation))
+    z, t = ((field.double().numpy() - mean) / deviation for field in (prediction, target))
+    expected = np.zeros((2, 3))
+    inside = np.flatnonzero(windows.region.numpy())
+    for sample in range(2):
+        for frame in range(3):
+            everywhere = np.mean([((z - t)[sample, frame, node] ** 2).sum() for node in range(240)])
+            near = [
+                (z[sample, frame, n, c] * z[sample, frame, n, 2] - t[sample, frame, n, c] * t[sample, frame, n, 2]) ** 2
+                for n in inside
+                for c in range(2)
+            ]
+            expected[sample, frame] = everywhere + 2 * np.mean(near)
+    np.testing.assert_allclose(model.errors(prediction, target), expected, rtol=1e-4)
+    assert not model.errors(target, target).any()
+
+
+def test_predictions_are_in_physical_units_and_longer_ones_begin_as_shorter_ones(mesh_file) -> None:
+    model, windows = fitted(mesh_file)
+    with torch.no_grad():
+        three, one = model(windows.inputs, 3), model(windows.inputs)
+    torch.testing.assert_close(three[:, :1], one)
+    assert 3e4 < float(three[..., 3].mean()) < 3e5
+    assert float(three[..., 0].mean()) < 100
+
+
+def test_collisions_act_in_training_only_and_leave_the_bits_of_evaluation(mesh_file) -> None:
+    (vanilla, windows), (kiti, _) = fitted(mesh_file), fitted(mesh_file, "residual.kind=kiti")
+    with torch.no_grad():
+        assert torch.equal(vanilla(windows.inputs, 3), kiti(windows.inputs, 3))
+        without_dropout = kiti.train()
+        without_dropout.network.dropout.eval()
+        assert not torch.equal(vanilla(windows.inputs, 3), without_dropout(windows.inputs, 3))
+
+
+def test_keyed_dropout_has_its_rate_mean_and_the_same_choices_for_the_same_key() -> None:
+    layer, x = KeyedDropout(0.25), torch.ones(200_000)
+    key_dropout(layer, 7)
+    first, second = layer(x), layer(x)
+    assert not torch.equal(first, second)
+    assert float((first == 0).double().mean()) == pytest.approx(0.25, abs=0.005)
+    assert float(first.mean()) == pytest.approx(1.0, abs=0.01)
+    assert first.unique().tolist() == pytest.approx([0.0, 4 / 3])
+    key_dropout(layer, 7)
+    assert torch.equal(layer(x), first)
+    assert torch.equal(layer.eval()(x), x)
+
+
+def test_the_curriculum_grows_linearly_and_ends_with_all_frames() -> None:
+    config = TrainingConfig(curriculum_frames=8, curriculum_share=0.2)
+    lengths = [frames_wanted(config, 22, step, 1000) for step in range(1000)]
+    assert (lengths[0], lengths[100], lengths[199], lengths[200], lengths[-1]) == (8, 15, 21, 22, 22)
+    assert lengths == sorted(lengths)
+    assert {frames_wanted(TrainingConfig(), 22, step, 1000) for step in range(1000)} == {22}
+    assert frames_wanted(config, 5, 0, 1000) == 5
+
+
+def test_the_first_step_learns_from_the_first_frames_alone(mesh_file, tmp_path) -> None:
+    run = trained(mesh_file, tmp_path / "run", "training.epochs=1", "training.batch_size=5", "model.dropout=0")
+    model, windows = fitted(mesh_file, "model.dropout=0")
+    with torch.no_grad():
+        errors = model.errors(model(windows.inputs, 3), windows.targets).mean(0)
+    assert run.replicas[0].metrics()[0]["train_loss"] == pytest.approx(float(errors[0]), rel=1e-5)
+    assert errors[0] != pytest.approx(float(errors.mean()), rel=1e-5)
+
+
+@pytest.mark.parametrize("stop", [1, 4])
+def test_a_stopped_run_continues_with_the_same_bits(mesh_file, tmp_path, stop: int) -> None:
+    options = ("residual.kind=kiti", "training.seeds=2", "training.seeds_at_once=2")
+    trained(mesh_file, tmp_path / "whole", *options)
+    stopped = start_run(airfoil_config(mesh_file, *options), tmp_path / "stopped")
+    with pytest.raises(KeyboardInterrupt):
+        train(stopped, StopAfter(stop), lambda _text: None)
+    train(continue_run(stopped.path), StopAfter(), lambda _text: None)
+    assert_same(tmp_path / "whole", tmp_path / "stopped")
+
+
+@pytest.mark.parametrize("kind", ["plain", "kiti"])
+def test_seeds_at_once_are_seeds_alone(mesh_file, tmp_path, kind: str) -> None:
+    options = (f"residual.kind={kind}", "training.seeds=2", "training.input_noise=0.01")
+    together = trained(mesh_file, tmp_path / "together", *options, "training.seeds_at_once=2")
+    alone = trained(mesh_file, tmp_path / "alone", *options, "training.seeds_at_once=1")
+    assert together.replicas[0].facts()["trained_together"] == [0, 1]
+    assert_close_runs(together, alone)
+    seeds = [replica.metrics()[-1]["train_loss"] for replica in alone.replicas]
+    assert seeds[0] != seeds[1]
+
+
+def test_every_site_collides_at_the_rate_that_was_asked_for(mesh_file, tmp_path) -> None:
+    run = trained(mesh_file, tmp_path / "run", "residual.kind=kiti", "residual.target_rate=0.1")
+    rates = [each["collisions_per_particle"] for each in run.replicas[0].metrics()[-1]["collisions"].values()]
+    assert len(rates) == 10
+    assert all(0.05 < rate < 0.2 for rate in rates)
+
+
+def test_a_checkpoint_knows_its_mesh_and_its_data(mesh_file, tmp_path) -> None:
+    run = trained(mesh_file, tmp_path / "run", "training.epochs=1")
+    model, (expected, _) = run.replicas[0].load_model(), fitted(mesh_file)
+    for name in ("mean", "deviation", "positions", "node_type", "region"):
+        assert torch.equal(getattr(model, name), getattr(expected, name)), name
+    assert (run.facts.dimension, run.facts.resolution) == (2, RECIPE.around * RECIPE.layers)
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("data.output_frames=22", "has 7 frames"),
+        ("data.normalize=none", "data.normalize=none"),
+        ("training.unroll=one-step", "curriculum_frames=1 needs unroll=autoregressive"),
+        ("residual.collision_heads=24", "24"),
+        ("data.train=100", "has 7 samples"),
+    ],
+)
+def test_a_mistake_is_told_before_anything_is_written(mesh_file, tmp_path, assignment: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        start_run(airfoil_config(mesh_file, "residual.kind=kiti", assignment), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_one_step_at_a_time_is_refused_without_a_curriculum_too(mesh_file, tmp_path) -> None:
+    config = airfoil_config(mesh_file, "training.curriculum_frames=null", "training.unroll=teacher-forcing")
+    with pytest.raises(InputError, match="marches in its latent space"):
+        start_run(config, tmp_path / "run")
