@@ -38,17 +38,17 @@ class Case:
     frames: int
     batch: int
     epochs: int
-    samples: int = 100
+    samples: int = 80
 
 
 CASES = (
-    Case("1-D, modes 12, width 24, 64 points, batch 20", 12, 24, (64,), 1, 20, 24),
-    Case("1-D, modes 16, width 64, 256 points, batch 20", 16, 64, (256,), 1, 20, 5),
-    Case("1-D, modes 16, width 64, 1024 points, batch 20", 16, 64, (1024,), 1, 20, 2),
-    Case("2-D, modes 12, width 20, 32², batch 5", 12, 20, (32, 32), 10, 5, 2),
-    Case("2-D, modes 12, width 20, 32², batch 20", 12, 20, (32, 32), 10, 20, 3),
+    Case("1-D, modes 12, width 24, 64 points, batch 20", 12, 24, (64,), 1, 20, 12),
+    Case("1-D, modes 16, width 64, 256 points, batch 20", 16, 64, (256,), 1, 20, 3),
+    Case("1-D, modes 16, width 64, 1024 points, batch 20", 16, 64, (1024,), 1, 20, 1),
+    Case("2-D, modes 12, width 20, 32², batch 5", 12, 20, (32, 32), 10, 5, 1),
+    Case("2-D, modes 12, width 20, 32², batch 20", 12, 20, (32, 32), 10, 20, 1),
 )
-VALIDATION = 20
+VALIDATION = 10
 
 
 def dataset(case: Case, folder: Path) -> Path:
