@@ -21,7 +21,10 @@ def compare(
     resolution: Annotated[
         int | None, typer.Option(min=1, help="Points per axis; by default those of training.")
     ] = None,
-    metric: Annotated[str, typer.Option(help="Which error: relative_l2, mse, rmse, relative_h1, …")] = "relative_l2",
+    metric: Annotated[
+        str,
+        typer.Option(help="Which error: relative_l2, mse, rmse, relative_h1, …; on a mesh momentum_rmse, lift_rmse, …"),
+    ] = "relative_l2",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Tell whether one model is better than another, over seeds and test samples."""
@@ -57,7 +60,9 @@ def _show(comparison: "RunComparison") -> None:
         ]
         header = ("model and seed", comparison.metric)
     show_table(
-        f"{comparison.metric} at {comparison.resolution} points, mean over {result.samples} test samples", header, rows
+        f"{comparison.metric} on {comparison.resolution} {comparison.points}, mean over {result.samples} test samples",
+        header,
+        rows,
     )
     print(f"ratio of means  {result.ratio:.4g}")
     if result.low is not None and result.high is not None:

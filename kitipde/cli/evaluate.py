@@ -9,6 +9,7 @@ import typer
 
 from datagen.errors import InputError
 from kitipde.cli.console import progress, remark, show_json, show_table
+from kitipde.cli.mesh import evaluate_on_mesh
 
 if TYPE_CHECKING:
     from kitipde.evaluation import Evaluation, Summary
@@ -33,7 +34,13 @@ def evaluate(
 
     Every error of every seed, test sample and frame is written to RUN/evaluation as NetCDF; the table has their means.
     """
-    from kitipde.evaluation import evaluate_runs, summarise
+    from kitipde.evaluation import all_on_mesh, evaluate_runs, summarise
+
+    if all_on_mesh(runs):
+        if resolutions is not None:
+            raise InputError(f"--resolutions {resolutions}: runs on a mesh have the nodes they have; leave it out")
+        evaluate_on_mesh(runs, data, frames, maps=maps, as_json=as_json)
+        return
 
     with progress("evaluate", "samples") as report:
         evaluations = evaluate_runs(

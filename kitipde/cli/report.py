@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from datagen.errors import InputError
 from kitipde.cli.console import progress, remark
 from kitipde.cli.evaluate import parse_resolutions
 
@@ -25,7 +26,12 @@ def report(
     ] = False,
 ) -> None:
     """Write a self-contained page: verdict, errors, figures, cost, settings and provenance."""
+    from kitipde.evaluation import all_on_mesh
     from kitipde.reporting.report import write_report
+
+    if all_on_mesh(runs):
+        words = " ".join(map(str, runs))
+        raise InputError(f"runs on a mesh have no report: `kitipde evaluate {words} --maps` tells what they show")
 
     if markdown and out == Path("report.html"):
         out = Path("report.md")

@@ -8,6 +8,8 @@ import numpy as np
 
 from kitipde.errors import InputError
 from kitipde.evaluation.evaluate import evaluate_runs
+from kitipde.evaluation.mesh import all_on_mesh, evaluate_mesh_runs
+from kitipde.evaluation.mesh_records import MeshEvaluation, mesh_metric
 from kitipde.evaluation.records import Evaluation, metric
 from kitipde.evaluation.statistics import Comparison, compare_errors, verdict
 from kitipde.runs import Run, open_run
@@ -23,11 +25,12 @@ class RunComparison:
         a: name of the reference.
         b: name of the other.
         metric: name of the error.
-        resolution: points per axis.
+        resolution: points per axis; of a mesh, its nodes.
         errors_a: mean error of each seed of A.
         errors_b: mean error of each seed of B.
         seeds_a: the seeds of A.
         seeds_b: the seeds of B; with pairing, those of A.
+        points: what these are, in words.
         result: ratio, interval, test.
         verdict: in words.
         remarks: what limits the comparison.
@@ -41,6 +44,7 @@ class RunComparison:
     errors_b: tuple[float, ...]
     seeds_a: tuple[int, ...]
     seeds_b: tuple[int, ...]
+    points: str
     result: Comparison
     verdict: str
     remarks: tuple[str, ...]
@@ -62,26 +66,38 @@ def compare_runs(
         a: folder of the reference run.
         b: folder of the other.
         data: a dataset file; None for the one that both were trained on.
-        resolution: points per axis; None for the one that both were trained at.
-        metric_name: of the error, as in `kitipde.evaluation.METRICS`.
+        resolution: points per axis; None for the one that both were trained at. A mesh has only its own.
+        metric_name: of the error, as in `kitipde.evaluation.METRICS`, on a mesh in `MESH_METRICS`.
         progress: told (samples done, samples in all, note).
         remark: told what a person should know.
 
     Raises:
         InputError: if the two cannot be compared: other data, another split, another training resolution.
     """
-    metric(metric_name)
+    on_mesh = all_on_mesh([a, b])
+    if on_mesh:
+        mesh_metric(metric_name)
+    else:
+        metric(metric_name)
     runs = open_run(a), open_run(b)
     if data is None:
         _check_same_data(*runs)
+    if on_mesh and resolution is not None:
+        raise InputError(f"--resolution {resolution}: runs on a mesh are compared on its nodes; leave it out")
     if resolution is None:
         resolution = _common_resolution(*runs)
+    if on_mesh:
+        first, second = evaluate_mesh_runs([a, b], data, progress=progress, remark=remark)
+        return compare_evaluations(first, second, resolution, metric_name)
     first, second = evaluate_runs([a, b], data, [resolution], progress=progress, remark=remark)
     return compare_evaluations(first, second, resolution, metric_name)
 
 
 def compare_evaluations(
-    a: Evaluation, b: Evaluation, resolution: int, metric_name: str = "relative_l2"
+    a: Evaluation | MeshEvaluation,
+    b: Evaluation | MeshEvaluation,
+    resolution: int,
+    metric_name: str = "relative_l2",
 ) -> RunComparison:
     """Compare two evaluations of the same samples.
 
@@ -95,6 +111,8 @@ def compare_evaluations(
         )
     _check_same_task(a.run, b.run)
     remarks = []
+    if metric_name == "table4_momentum_rmse":
+        remarks.append("this error is one number a batch of 16 samples: what is called a sample here is such a batch")
     errors_a, errors_b = (np.abs(one.errors(metric_name, resolution)) for one in (a, b))
     seeds_a, seeds_b, paired = _pair(a, b, remarks)
     errors_a = errors_a[[a.seeds.index(seed) for seed in seeds_a]]
@@ -121,6 +139,7 @@ def compare_evaluations(
         errors_b=tuple(errors_b.mean(1).tolist()),
         seeds_a=seeds_a,
         seeds_b=seeds_b,
+        points="nodes" if isinstance(a, MeshEvaluation) else "points per axis",
         result=result,
         verdict=verdict(result, a.label, b.label),
         remarks=tuple(remarks),
@@ -159,7 +178,9 @@ def _common_resolution(a: Run, b: Run) -> int:
     return a.facts.resolution
 
 
-def _pair(a: Evaluation, b: Evaluation, remarks: list[str]) -> tuple[tuple[int, ...], tuple[int, ...], bool]:
+def _pair(
+    a: Evaluation | MeshEvaluation, b: Evaluation | MeshEvaluation, remarks: list[str]
+) -> tuple[tuple[int, ...], tuple[int, ...], bool]:
     """The seeds to compare, and whether they go in pairs: the same seed saw the same batches in the same order."""
     if a.run.config.training.batch_size != b.run.config.training.batch_size:
         remarks.append("seeds are not paired: the runs have other batch sizes, so the same seed saw other batches")
@@ -179,7 +200,7 @@ def _list(seeds: tuple[int, ...]) -> str:
     return "seeds " + ", ".join(map(str, seeds)) if len(seeds) != 1 else f"seed {seeds[0]}"
 
 
-def _check_finite(evaluation: Evaluation, errors: np.ndarray) -> None:
+def _check_finite(evaluation: Evaluation | MeshEvaluation, errors: np.ndarray) -> None:
     diverged = int((~np.isfinite(errors).all(1)).sum())
     if diverged:
         raise InputError(

@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
+from kitipde.models import example_input
 from kitipde.models.flops import count_flops
 from kitipde.runs import Run
 
@@ -55,8 +54,7 @@ def _run_flops(run: Run) -> int | None:
     trained = next((replica for replica in run.replicas if replica.best_path.is_file()), None)
     if trained is None:
         return None
-    grid = (run.facts.resolution,) * run.facts.dimension
-    return count_flops(trained.load_model(), torch.zeros(1, run.config.data.input_frames, *grid))
+    return count_flops(trained.load_model(), example_input(run.config, run.facts.dimension, run.facts.resolution))
 
 
 def _mean(facts: Sequence[dict[str, Any]], key: str) -> float | None:

@@ -25,7 +25,7 @@ from kitipde.evaluation.subject import (
 from kitipde.models.rollout import rollout
 from kitipde.runs import Replica, Run, open_run
 
-__all__ = ["evaluate_runs"]
+__all__ = ["Progress", "Remark", "evaluate_runs", "trained_replicas", "with_frames"]
 
 Progress = Callable[[int, int, str], None]
 Remark = Callable[[str], None]
@@ -68,7 +68,7 @@ def evaluate_runs(
     if len({run.path.resolve() for run in runs}) < len(runs):
         raise InputError(f"a run is given twice: {', '.join(str(run.path) for run in runs)}")
     if frames is not None:
-        runs = [_with_frames(run, frames) for run in runs]
+        runs = [with_frames(run, frames) for run in runs]
     labels = label_runs(runs)
     plans = [_plan(run, label, data, resolutions, remark) for run, label in zip(runs, labels, strict=True)]
     if stored and not resolutions:
@@ -105,7 +105,12 @@ class _Plan:
         return tuple(resolution for resolution in self.resolutions if resolution not in known)
 
 
-def _with_frames(run: Run, frames: int) -> Run:
+def with_frames(run: Run, frames: int) -> Run:
+    """The same run, asked for another number of frames.
+
+    Raises:
+        InputError: if there are none.
+    """
     if frames < 1:
         raise InputError(f"--frames {frames} must be at least 1")
     data = run.config.data.model_copy(update={"output_frames": frames})
@@ -117,7 +122,7 @@ def _plan(run: Run, label: str, data: str | Path | None, resolutions: Sequence[i
     if not subject.own:
         remark(f"{run.name}: {subject.path} is not the dataset it was trained on; all its samples are used")
     check_resolutions(subject, resolutions, run.config.data.downsample)
-    replicas = _trained_replicas(run, remark)
+    replicas = trained_replicas(run, remark)
     stored = read_evaluation(run, label, subject, fingerprint(run, subject, replicas))
     wanted = set(resolutions) or set(default_resolutions(run, subject))
     return _Plan(run, label, subject, replicas, tuple(sorted(wanted)), stored)
@@ -138,7 +143,12 @@ def _possible(plan: _Plan, wanted: set[int]) -> tuple[int, ...]:
     return possible or plan.resolutions
 
 
-def _trained_replicas(run: Run, remark: Remark) -> tuple[Replica, ...]:
+def trained_replicas(run: Run, remark: Remark) -> tuple[Replica, ...]:
+    """The seeds that have weights; which have none, or have not finished, is remarked.
+
+    Raises:
+        InputError: if none has.
+    """
     replicas = tuple(replica for replica in run.replicas if replica.best_path.is_file())
     if not replicas:
         raise InputError(

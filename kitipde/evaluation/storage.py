@@ -19,7 +19,15 @@ from kitipde.evaluation.subject import Subject
 from kitipde.files import write_atomically
 from kitipde.runs import Replica, Run
 
-__all__ = ["evaluation_folder", "fingerprint", "read_evaluation", "write_evaluation"]
+__all__ = [
+    "evaluation_folder",
+    "fingerprint",
+    "read_evaluation",
+    "read_netcdf",
+    "stamps",
+    "write_evaluation",
+    "write_netcdf",
+]
 
 # Raised when a stored number would come out differently: older files are then computed again.
 _VERSION = 1
@@ -56,9 +64,15 @@ def write_evaluation(evaluation: Evaluation, stamp: str) -> None:
     """Store an evaluation; a crash leaves the old one or the new one."""
     folder = evaluation_folder(evaluation.run, evaluation.subject)
     folder.mkdir(parents=True, exist_ok=True)
-    subject = evaluation.subject
-    attributes = {
-        "run": evaluation.run.name,
+    attributes = stamps(evaluation.run, evaluation.subject, stamp)
+    write_netcdf(evaluation.metrics.assign_attrs(attributes), folder / "metrics.nc")
+    write_netcdf(_to_fields(evaluation.examples).assign_attrs(attributes), folder / "examples.nc")
+
+
+def stamps(run: Run, subject: Subject, stamp: str) -> dict[str, str]:
+    """What a stored file says of where it comes from; `stamp` is the fingerprint."""
+    return {
+        "run": run.name,
         "dataset": str(subject.path),
         "dataset_identity": subject.identity,
         "equation": subject.equation,
@@ -66,8 +80,6 @@ def write_evaluation(evaluation: Evaluation, stamp: str) -> None:
         "kitipde_version": kitipde.__version__,
         "fingerprint": stamp,
     }
-    _write(evaluation.metrics.assign_attrs(attributes), folder / "metrics.nc")
-    _write(_to_fields(evaluation.examples).assign_attrs(attributes), folder / "examples.nc")
 
 
 def read_evaluation(run: Run, label: str, subject: Subject, stamp: str) -> Evaluation | None:
@@ -80,13 +92,14 @@ def read_evaluation(run: Run, label: str, subject: Subject, stamp: str) -> Evalu
         stamp: the fingerprint that the stored one must have.
     """
     folder = evaluation_folder(run, subject)
-    metrics, fields = (_read(folder / name, stamp) for name in ("metrics.nc", "examples.nc"))
+    metrics, fields = (read_netcdf(folder / name, stamp) for name in ("metrics.nc", "examples.nc"))
     if metrics is None or fields is None:
         return None
     return Evaluation(run, label, subject, metrics, _to_examples(fields))
 
 
-def _write(dataset: xr.Dataset, path: Path) -> None:
+def write_netcdf(dataset: xr.Dataset, path: Path) -> None:
+    """Write a file whole or not at all."""
     with tempfile.TemporaryDirectory() as folder:
         # The h5netcdf engine is the one this program depends on.
         file = Path(folder) / path.name
@@ -94,7 +107,7 @@ def _write(dataset: xr.Dataset, path: Path) -> None:
         write_atomically(path, file.read_bytes())
 
 
-def _read(path: Path, stamp: str) -> xr.Dataset | None:
+def read_netcdf(path: Path, stamp: str) -> xr.Dataset | None:
     """A whole file in memory; None if it is missing, damaged or of other weights or data."""
     try:
         with xr.open_dataset(path, engine="h5netcdf") as dataset:

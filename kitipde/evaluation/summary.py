@@ -8,7 +8,7 @@ import numpy as np
 
 from kitipde.evaluation.records import Evaluation
 
-__all__ = ["Estimate", "Summary", "summarise"]
+__all__ = ["Estimate", "Summary", "estimate", "summarise"]
 
 
 @dataclass(frozen=True)
@@ -79,12 +79,12 @@ def summarise(evaluations: Sequence[Evaluation]) -> tuple[Summary, ...]:
 def _summary(evaluation: Evaluation, resolution: int) -> Summary:
     at_resolution = evaluation.metrics.sel(resolution=resolution)
 
-    def estimate(name: str) -> Estimate:
-        return _estimate(evaluation.errors(name, resolution))
+    def of(name: str) -> Estimate:
+        return estimate(evaluation.errors(name, resolution))
 
     held = None
     if "correlation_time" in at_resolution:
-        held = _estimate(at_resolution["correlation_time"].mean("channel").transpose("seed", "sample").values)
+        held = estimate(at_resolution["correlation_time"].mean("channel").transpose("seed", "sample").values)
     return Summary(
         run=evaluation.run.name,
         label=evaluation.label,
@@ -92,22 +92,22 @@ def _summary(evaluation: Evaluation, resolution: int) -> Summary:
         resolution=resolution,
         samples=len(evaluation.subject.samples),
         lost_power=float(at_resolution["lost_power"]),
-        mse=estimate("mse"),
-        rmse=estimate("rmse"),
-        nrmse=estimate("nrmse"),
-        relative_l2=estimate("relative_l2"),
-        relative_h1=estimate("relative_h1"),
-        max_error=estimate("max_error"),
-        band_low=estimate("band_low"),
-        band_middle=estimate("band_middle"),
-        band_high=estimate("band_high"),
-        mean_drift=estimate("mean_drift"),
-        power_drift=estimate("power_drift"),
+        mse=of("mse"),
+        rmse=of("rmse"),
+        nrmse=of("nrmse"),
+        relative_l2=of("relative_l2"),
+        relative_h1=of("relative_h1"),
+        max_error=of("max_error"),
+        band_low=of("band_low"),
+        band_middle=of("band_middle"),
+        band_high=of("band_high"),
+        mean_drift=of("mean_drift"),
+        power_drift=of("power_drift"),
         correlation_time=held,
     )
 
 
-def _estimate(errors: np.ndarray) -> Estimate:
+def estimate(errors: np.ndarray) -> Estimate:
     """Mean over samples where the error is defined, then over seeds."""
     defined = ~np.isnan(errors).any(0)
     if not defined.any():
