@@ -184,7 +184,8 @@ class GaussianFeatures(nn.Module):
 
     def forward(self, positions: Float[Tensor, "*batch dimension"]) -> Float[Tensor, "*batch features"]:
         """Twice as many features as frequencies."""
-        angles = 2 * torch.pi * positions @ self.frequencies
+        # No matrix product: in TF32 or bfloat16 it would lose angles of hundreds of radians.
+        angles = 2 * torch.pi * (positions.unsqueeze(-1) * self.frequencies).sum(dim=-2)
         return torch.cat([angles.sin(), angles.cos()], dim=-1)
 
 

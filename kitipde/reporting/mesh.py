@@ -14,7 +14,7 @@ from datagen.store import Mesh
 from kitipde.data.mesh import FIELDS, REGION
 from kitipde.evaluation.mesh_records import UNITS, MeshEvaluation
 from kitipde.evaluation.storage import evaluation_folder
-from kitipde.reporting.style import ERROR_MAP, TRUTH, colour, new_figure, polish, save
+from kitipde.reporting.style import FIELD_MAP, TRUTH, colour, new_figure, polish, save
 
 __all__ = ["error_figure", "flow_figure", "force_figure", "rollout_figure", "write_mesh_gallery"]
 
@@ -27,6 +27,8 @@ _TITLES = {
 # Whether a field has a zero that means something: velocity does, pressure does not.
 _SIGNED = ("velocity_x", "velocity_y")
 _MOST_FRAMES = 5
+# The fields without signs have the colours that errors have elsewhere.
+_FIELD, _ERRORS = "viridis", "magma"
 
 
 def write_mesh_gallery(evaluations: Sequence[MeshEvaluation]) -> tuple[Path, ...]:
@@ -57,7 +59,7 @@ def flow_figure(evaluation: MeshEvaluation, place: int) -> Figure:
     """
     examples = evaluation.examples
     truth, prediction = examples.truth[place, -1], examples.prediction[place, -1]
-    figure = new_figure(10.2, 2.9 * len(FIELDS))
+    figure = new_figure(8.6, 2.9 * len(FIELDS))
     rows = figure.subplots(len(FIELDS), 3, squeeze=False, sharex=True, sharey=True)
     for channel, (name, row) in enumerate(zip(FIELDS, rows, strict=True)):
         true, predicted = truth[:, channel], prediction[:, channel]
@@ -67,6 +69,8 @@ def flow_figure(evaluation: MeshEvaluation, place: int) -> Figure:
         rows[0], ("truth", f"{evaluation.label}, seed {examples.seed}", "absolute error"), strict=True
     ):
         axes.set_title(title, fontsize=11)
+    for axes in rows[-1]:
+        axes.set_xlabel("x [m]", fontsize=10)
     figure.suptitle(f"sample {examples.samples[place]}, t = {_milliseconds(examples.times[-1])}", fontsize=12)
     return figure
 
@@ -81,9 +85,9 @@ def rollout_figure(evaluation: MeshEvaluation, place: int) -> Figure:
     true, predicted = (np.linalg.norm(_momentum(flow), axis=-1) for flow in (truth, prediction))
     near = _inside(examples.mesh)
     limits, largest = _limits(true[:, near]), float(gap[:, near].max())
-    figure = new_figure(2.5 * len(frames) + 1.2, 8.4)
+    figure = new_figure(1.85 * len(frames) + 1.6, 8.4)
     rows = figure.subplots(3, len(frames), squeeze=False, sharex=True, sharey=True)
-    shown = ((true, limits, "viridis"), (predicted, limits, "viridis"), (gap, (0.0, largest or 1.0), "magma"))
+    shown = ((true, limits, _FIELD), (predicted, limits, _FIELD), (gap, (0.0, largest or 1.0), _ERRORS))
     for row, (values, scale, colours), title in zip(
         rows, shown, ("truth", f"{evaluation.label}, seed {examples.seed}", "error"), strict=True
     ):
@@ -110,16 +114,16 @@ def error_figure(evaluations: Sequence[MeshEvaluation]) -> Figure:
         ("momentum_rmse", f"momentum RMSE, region [{UNITS['momentum']}]"),
         ("relative_l2", "relative L2, mean of the four fields"),
     )
-    for axes, (name, label) in zip(figure.subplots(1, 2), panels, strict=True):
+    for axes, (name, title) in zip(figure.subplots(1, 2), panels, strict=True):
         for number, evaluation in enumerate(evaluations):
             times, values = 1e3 * evaluation.metrics["time"].values, evaluation.against_time(name)
             seeds = f", {len(values)} seeds" if len(values) > 1 else ""
-            marker = {"marker": "o", "markersize": 3.5}
-            axes.plot(times, values.mean(0), color=colour(number), label=f"{evaluation.label}{seeds}", **marker)
+            label = f"{evaluation.label}{seeds}"
+            axes.plot(times, values.mean(0), _dashes(number), color=colour(number), label=label, linewidth=1.8)
             if len(values) > 1:
                 axes.fill_between(times, values.min(0), values.max(0), color=colour(number), alpha=0.2, linewidth=0)
         axes.set_ylim(bottom=0.0)
-        polish(axes, "time [ms]", label)
+        polish(axes, "time [ms]", title)
     figure.axes[0].legend(fontsize=9)
     return figure
 
@@ -135,7 +139,9 @@ def force_figure(evaluations: Sequence[MeshEvaluation], sample: int) -> Figure:
             times, values = 1e3 * data["time"].values, data[force].transpose("seed", "time").values
             if number == 0:
                 axes.plot(times, data[f"true_{force}"].values, color=TRUTH, linewidth=2.2, label="truth")
-            axes.plot(times, values.mean(0), color=colour(number), label=evaluation.label)
+            axes.plot(
+                times, values.mean(0), _dashes(number), color=colour(number), label=evaluation.label, linewidth=1.8
+            )
             if len(values) > 1:
                 axes.fill_between(times, values.min(0), values.max(0), color=colour(number), alpha=0.2, linewidth=0)
         polish(axes, "time [ms]", f"{force} coefficient")
@@ -156,13 +162,13 @@ def _draw_row(
 ) -> None:
     near = _inside(mesh)
     limits, error = _limits(truth[near], signed), np.abs(prediction - truth)
-    colours = "RdBu_r" if signed else "viridis"
+    colours = FIELD_MAP if signed else _FIELD
     _draw(row[0], mesh, truth, limits, colours)
     image = _draw(row[1], mesh, prediction, limits, colours)
     # The truth sets the scale of both; what lies beyond it is said by the bar's ends.
     bar = figure.colorbar(image, ax=list(row[:2]), label=label, pad=0.01, extend=_extend(prediction[near], limits))
     largest = float(error[near].max())
-    image = _draw(row[2], mesh, error, (0.0, largest or 1.0), ERROR_MAP if signed else "magma")
+    image = _draw(row[2], mesh, error, (0.0, largest or 1.0), _ERRORS)
     unit = label[label.index("[") :]
     bars = bar, figure.colorbar(image, ax=row[2], label=f"absolute error {unit}", pad=0.02)
     for each in bars:
@@ -207,6 +213,11 @@ def _extend(values: np.ndarray, scale: tuple[float, float]) -> str:
     """Which ends of a colour bar are arrows, because values lie beyond them."""
     below, above = bool((values < scale[0]).any()), bool((values > scale[1]).any())
     return {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}[below, above]
+
+
+def _dashes(number: int) -> str:
+    """Lines that lie on each other are both seen."""
+    return ("-", "--", "-.", ":")[number % 4]
 
 
 def _milliseconds(time: np.ndarray) -> str:

@@ -155,6 +155,11 @@ def _check_model(config: RunConfig, data: TrainingData) -> None:
     simple = config.training.unroll == "autoregressive" and config.optimizer.collisions.kind == "none"
     if simple and isinstance(data.train, Windows):
         return
+    if config.training.precision == "bf16" and not isinstance(data.train, Windows):
+        raise InputError(
+            "training.precision=bf16 cannot tell the nodes near the airfoil apart: positions of tens of metres would "
+            "be rounded to 0.25 m; allowed on a mesh: float32, tf32"
+        )
     model = build_model(config, data.train.dimension, data.train.grid[0])
     fit(config, model, data.train)
     check_unroll(config.training, model)

@@ -7,7 +7,7 @@ import torch
 from kitipde.config import OFormerConfig, ResidualConfig
 from kitipde.models import OFormer, rollout
 from kitipde.models.airfoil import AirfoilOFormer
-from kitipde.models.attention import CrossAttention, SelfAttention, linear_attention, rotate
+from kitipde.models.attention import CrossAttention, GaussianFeatures, SelfAttention, linear_attention, rotate
 
 DOUBLE = torch.float64
 
@@ -154,3 +154,13 @@ def test_a_marching_model_gives_the_first_frames_of_a_longer_march() -> None:
     model = OFormer(GRID_CONFIGS["march"], ResidualConfig(), 2, 3).eval()
     a = torch.randn(2, 3, 8, 8)
     torch.testing.assert_close(rollout(model, a, 5)[:, :2], rollout(model, a, 2))
+
+
+def test_features_of_positions_far_from_the_origin_keep_their_digits_in_half_precision() -> None:
+    torch.manual_seed(0)
+    features, positions = GaussianFeatures(2, 8, 2.0), 50 + torch.rand(20, 2)
+    exact = GaussianFeatures(2, 8, 2.0).double()
+    exact.frequencies.copy_(features.frequencies)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = features(positions)
+    torch.testing.assert_close(found.double(), exact(positions.double()), atol=2e-3, rtol=0)

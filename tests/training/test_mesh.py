@@ -178,6 +178,7 @@ def test_a_checkpoint_knows_its_mesh_and_its_data(mesh_file, tmp_path) -> None:
         ("training.unroll=one-step", "curriculum_frames=1 needs unroll=autoregressive"),
         ("residual.collision_heads=24", "24"),
         ("data.train=100", "has 7 samples"),
+        ("training.precision=bf16", "training.precision=bf16 cannot tell the nodes"),
     ],
 )
 def test_a_mistake_is_told_before_anything_is_written(mesh_file, tmp_path, assignment: str, message: str) -> None:
