@@ -203,7 +203,8 @@ def _mean(values: Sequence[float]) -> float | None:
 def _machine() -> str:
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
-    return f"{torch.get_num_threads()} threads, {platform.machine()}, no GPU"
+    threads = torch.get_num_threads()
+    return f"{threads} thread{'s' if threads > 1 else ''}, {platform.machine()}, no GPU"
 
 
 def _number(value: float | None, form: str) -> str:
