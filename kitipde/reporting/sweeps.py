@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.tri import Triangulation
 
 from kitipde.reporting.style import ERROR_MAP, TRUTH, colour, new_figure, polish
 
@@ -40,7 +41,9 @@ def contour_figure(keys: tuple[str, str], values: Sequence[tuple[Any, Any]], los
     level = np.log10(losses)
     # Between three points that are not on a line there is a surface; fewer trials have only points.
     if len(losses) >= 4 and all(len(np.unique(each)) > 2 for each in (first, second)):
-        axes.tricontourf(first, second, level, levels=12, cmap=ERROR_MAP, alpha=0.6)
+        triangles = Triangulation(_along(axes, 0, first), _along(axes, 1, second)).triangles
+        surface = Triangulation(first, second, triangles)
+        axes.tricontourf(surface, level, levels=12, cmap=ERROR_MAP, alpha=0.6)
     shown = axes.scatter(first, second, c=level, cmap=ERROR_MAP, edgecolors=TRUTH, linewidths=0.6, zorder=3)
     best = int(np.argmin(losses))
     axes.scatter(
@@ -48,8 +51,16 @@ def contour_figure(keys: tuple[str, str], values: Sequence[tuple[Any, Any]], los
     )
     figure.colorbar(shown, ax=axes).set_label("log₁₀ of the validation loss", fontsize=10)
     polish(axes, keys[0], keys[1])
+    axes.margins(0.06)
     axes.legend(fontsize=9)
     return figure
+
+
+def _along(axes: Axes, axis: int, places: np.ndarray) -> np.ndarray:
+    """Places as a reader sees them, from 0 to 1: neighbours in the figure are then neighbours in a triangle."""
+    scale = axes.get_xscale() if axis == 0 else axes.get_yscale()
+    seen = np.log(places) if scale == "log" else places
+    return (seen - seen.min()) / np.ptp(seen)
 
 
 def _places(axes: Axes, axis: int, values: Sequence[Any]) -> np.ndarray:
