@@ -16,13 +16,11 @@ from kitipde.collisions import (
     key_noise,
     make_residual,
     make_residuals,
-    selection,
 )
 from kitipde.collisions.collision import collided
 from kitipde.collisions.noise import normal_like
 from kitipde.collisions.operator import LAWS, Pairs, collide
 from kitipde.collisions.particles import to_features, to_particles
-from kitipde.collisions.precision import gram
 from kitipde.config import ResidualConfig
 from kitipde.errors import InputError
 
@@ -402,36 +400,3 @@ def test_keyed_replicas_have_the_same_steps_together_as_alone(settings):
     key_noise(replicas[0], 100, 1)
     same = torch.equal(replicas[0][0](x[0], v[0]), replicas[0][0](x[0], v[0]))
     assert same == (settings.get("kind") == "mixing"), "mixing has no directions"
-
-
-@pytest.fixture
-def low_precision():
-    """What a network in TF32 and bfloat16 runs under."""
-    torch.set_float32_matmul_precision("high")
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        yield
-    torch.set_float32_matmul_precision("highest")
-
-
-def test_pairs_are_chosen_in_full_precision_whatever_the_network_runs_in(low_precision, monkeypatch):
-    seen = []
-
-    def recorded(points):
-        seen.append((torch.get_float32_matmul_precision(), torch.is_autocast_enabled("cpu")))
-        return centred(points)
-
-    centred = selection._centred
-    monkeypatch.setattr(selection, "_centred", recorded)
-    residual(coll_coef=0.9)(*features())
-    assert set(seen) == {("highest", False)}
-    assert torch.get_float32_matmul_precision() == "high"
-
-
-def test_gram_products_are_those_of_their_type(low_precision):
-    points = features()[0]
-    with torch.autocast("cpu", enabled=False):
-        exact = points.double() @ points.double().mT
-    torch.testing.assert_close(gram(points).double(), exact, rtol=1e-6, atol=1e-5)
-    assert (points @ points.mT).dtype == torch.bfloat16
-    stacked = torch.stack([points, 2 * points])
-    assert torch.equal(torch.vmap(gram)(stacked), gram(stacked.flatten(0, 1)).unflatten(0, (2, -1)))
