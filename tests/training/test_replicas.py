@@ -29,9 +29,8 @@ def assert_close_runs(run: Run, other: Run) -> None:
         first, second = load_file(replica.best_path), load_file(twin.best_path)
         for name, tensor in first.items():
             # As a whole: where a gradient is nothing but rounding, Adam's step is as long as any and of either sign.
-            error, size = (
-                torch.linalg.vector_norm(each) for each in ((tensor - second[name]).double(), tensor.double())
-            )
+            ours, theirs = tensor.double(), second[name].double()
+            error, size = (torch.linalg.vector_norm(each) for each in (ours - theirs, ours))
             assert error <= RTOL * size + ATOL * tensor.numel() ** 0.5, name
         for row, its_twin in zip(replica.metrics(), twin.metrics(), strict=True):
             for name in ("train_loss", "validation_loss", "learning_rate"):
