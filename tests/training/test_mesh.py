@@ -150,7 +150,8 @@ def test_seeds_at_once_are_seeds_alone(mesh_file, tmp_path, kind: str) -> None:
     together = trained(mesh_file, tmp_path / "together", *options, "training.seeds_at_once=2")
     alone = trained(mesh_file, tmp_path / "alone", *options, "training.seeds_at_once=1")
     assert together.replicas[0].facts()["trained_together"] == [0, 1]
-    assert_close_runs(together, alone)
+    # Where a gradient is nothing but rounding, Adam's step is as long as any and of either sign.
+    assert_close_runs(together, alone, as_a_whole=True)
     seeds = [replica.metrics()[-1]["train_loss"] for replica in alone.replicas]
     assert seeds[0] != seeds[1]
 
