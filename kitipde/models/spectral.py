@@ -8,7 +8,7 @@ with F normalised by the number of points, so that the map does not depend on th
 
 neuraloperator 2.0 offers the same layer. This one differs where that one is wrong or slow: odd grids (its shifts are
 exchanged), float64, the imaginary part of modes that a real field does not have (cuFFT and the CPU disagree about it),
-`torch.func.vmap` (no writes in place), and it transforms only the columns that are kept.
+`torch.func.vmap` (no writes in place), and it computes only the modes that are kept (`kitipde.models.transforms`).
 
 References:
     Li et al., Fourier Neural Operator for Parametric Partial Differential Equations, 2021, section 4.
@@ -17,8 +17,10 @@ References:
 import math
 
 import torch
-from jaxtyping import Complex, Float
+from jaxtyping import Float
 from torch import Tensor, nn
+
+from kitipde.models.transforms import kept_modes, to_grid, to_modes
 
 __all__ = ["SpectralConv"]
 
@@ -57,75 +59,30 @@ class SpectralConv(nn.Module):
         self.weight = nn.Parameter(weight)
 
     def forward(self, v: Float[Tensor, "batch in_channels *grid"]) -> Float[Tensor, "batch out_channels *grid"]:
-        """The convolved field, on the same grid. FFTs run in at least float32, also under autocast."""
-        grid = v.shape[2:]
+        """The convolved field, on the same grid, transformed in at least float32, also under autocast."""
+        modes = kept_modes(v.shape[2:], self.modes)
         with torch.autocast(v.device.type, enabled=False):
             field = v.float() if v.dtype in (torch.bfloat16, torch.float16) else v
-            spectrum, rows = self._low_modes(field, grid)
             weight = self.weight.to(field.dtype)
-            for axis, (negative, positive) in enumerate(rows):
+            for axis, (negative, positive) in enumerate(modes.rows):
                 weight = weight.narrow(2 + axis, self.modes - negative, negative + positive)
-            weight = weight[..., : spectrum.shape[-1], :]
-            return self._to_grid(_map_each_mode(spectrum, weight), grid, rows).to(v.dtype)
-
-    def _low_modes(
-        self, v: Float[Tensor, "batch channels *grid"], grid: torch.Size
-    ) -> tuple[Complex[Tensor, "batch channels *kept"], list[tuple[int, int]]]:
-        """The kept modes of v, and how many negative and non-negative ones that is on each axis but the last."""
-        kept = min(self.modes, grid[-1] // 2 + 1)
-        spectrum = torch.fft.rfft(v, norm="forward")[..., :kept]
-        rows = []
-        for axis, points in enumerate(grid[:-1]):
-            negative, positive = min(self.modes, points // 2), min(self.modes, (points + 1) // 2)
-            spectrum = torch.fft.fft(spectrum, dim=2 + axis, norm="forward")
-            spectrum = torch.cat(
-                [spectrum.narrow(2 + axis, points - negative, negative), spectrum.narrow(2 + axis, 0, positive)],
-                dim=2 + axis,
-            )
-            rows.append((negative, positive))
-        return spectrum, rows
-
-    def _to_grid(
-        self, product: Complex[Tensor, "batch channels *kept"], grid: torch.Size, rows: list[tuple[int, int]]
-    ) -> Float[Tensor, "batch channels *grid"]:
-        for axis, (negative, positive) in reversed(list(enumerate(rows))):
-            dim, points = 2 + axis, grid[axis]
-            gap = list(product.shape)
-            gap[dim] = points - negative - positive
-            product = torch.cat(
-                [product.narrow(dim, negative, positive), product.new_zeros(gap), product.narrow(dim, 0, negative)],
-                dim=dim,
-            )
-            product = torch.fft.ifft(product, dim=dim, norm="forward")
-        return torch.fft.irfft(_realisable(product, grid[-1]), n=grid[-1], norm="forward")
+            spectrum = _map_each_mode(to_modes(field, modes), weight[..., : modes.kept, :])
+            return to_grid(spectrum, modes).to(v.dtype)
 
 
 def _map_each_mode(
-    spectrum: Complex[Tensor, "batch in_channels *kept"], weight: Float[Tensor, "in_channels out_channels *kept 2"]
-) -> Complex[Tensor, "batch out_channels *kept"]:
+    spectrum: Float[Tensor, "batch in_channels *rows 2 kept"], weight: Float[Tensor, "in_channels out_channels *kept 2"]
+) -> Float[Tensor, "batch out_channels *rows 2 kept"]:
     """Σ_i ŵ_io(k) v̂_i(k): for each wavenumber one matrix product.
 
     The complex matrices are written as real ones of twice the size, [[Re, Im], [-Im, Re]], because torch computes
     batched products of complex matrices on a CPU one matrix at a time.
     """
-    batch, kept = len(spectrum), spectrum.shape[2:]
-    channels_in, channels_out = weight.shape[:2]
-    rows = torch.view_as_real(spectrum.reshape(batch, channels_in, -1)).permute(2, 0, 3, 1)
+    batch, channels_in, *rows, _, kept = spectrum.shape
+    channels_out = weight.shape[1]
+    axes = range(2, 2 + len(rows))
+    vectors = spectrum.permute(*axes, -1, 0, -2, 1).reshape(-1, batch, 2 * channels_in)
     real, imaginary = weight.reshape(channels_in, channels_out, -1, 2).permute(3, 2, 0, 1)
     matrices = torch.cat([torch.cat([real, imaginary], 2), torch.cat([-imaginary, real], 2)], 1)
-    columns = torch.bmm(rows.reshape(-1, batch, 2 * channels_in), matrices)
-    pairs = columns.reshape(-1, batch, 2, channels_out).permute(1, 3, 0, 2).contiguous()
-    return torch.view_as_complex(pairs).reshape(batch, channels_out, *kept)
-
-
-def _realisable(spectrum: Complex[Tensor, "*shape kept"], points: int) -> Complex[Tensor, "*shape kept"]:
-    """The spectrum with real mean (and Nyquist) mode: the rest of those modes belongs to no real field.
-
-    FFT libraries differ in what they make of that rest, so it is taken away before they see it.
-    """
-    kept = spectrum.shape[-1]
-    mask = torch.ones(kept, 2, dtype=spectrum.real.dtype, device=spectrum.device)
-    mask[0, 1] = 0.0
-    if points % 2 == 0 and kept == points // 2 + 1:
-        mask[-1, 1] = 0.0
-    return torch.view_as_complex(torch.view_as_real(spectrum) * mask)
+    mapped = torch.bmm(vectors, matrices).reshape(*rows, kept, batch, 2, channels_out)
+    return mapped.permute(-3, -1, *range(len(rows)), -2, -4)

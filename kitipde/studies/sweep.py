@@ -8,6 +8,7 @@ stopped.
 import hashlib
 import importlib.util
 import json
+import math
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -25,6 +26,8 @@ from kitipde.training.run import ProgressLine, continue_run, start_run, train
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
+    from optuna.pruners import BasePruner
+    from optuna.samplers import BaseSampler
     from optuna.trial import FrozenTrial
 
 __all__ = ["Sweep", "check_optuna", "open_study", "work"]
@@ -60,6 +63,13 @@ class Sweep:
             InputError: if they exclude each other.
         """
         return resolve_config(self.tree, [f"{key}={json.dumps(value)}" for key, value in values.items()])
+
+    @property
+    def wanted(self) -> int:
+        """Trials to finish: where everything is a choice there are no more than combinations."""
+        if any(not each.choices for each in self.dimensions):
+            return self.trials
+        return min(self.trials, math.prod(len(each.choices) for each in self.dimensions))
 
     def run_folder(self, values: dict[str, Any]) -> Path:
         """Where the run of these values is."""
@@ -105,8 +115,8 @@ def open_study(sweep: Sweep, storage: str | None) -> "Study":
         storage=database,
         direction="minimize",
         load_if_exists=True,
-        sampler=optuna.samplers.TPESampler(seed=sweep.sampler_seed, n_startup_trials=max(4, sweep.trials // 4)),
-        pruner=optuna.pruners.MedianPruner(n_startup_trials=4) if sweep.prune else optuna.pruners.NopPruner(),
+        sampler=_sampler(sweep),
+        pruner=_pruner(sweep),
     )
     settings = json.dumps([sweep.tree, [repr(each) for each in sweep.dimensions]], sort_keys=True, default=str)
     known = study.user_attrs.get("settings")
@@ -114,6 +124,25 @@ def open_study(sweep: Sweep, storage: str | None) -> "Study":
         raise InputError(f"the study in {sweep.out} is of other settings or parameters: give another --out")
     study.set_user_attr("settings", settings)
     return study
+
+
+def _sampler(sweep: Sweep) -> "BaseSampler":
+    """Where everything is a choice each combination is tried once, in random order; else TPE."""
+    import optuna
+
+    if all(each.choices for each in sweep.dimensions):
+        return optuna.samplers.BruteForceSampler(seed=sweep.sampler_seed)
+    return optuna.samplers.TPESampler(seed=sweep.sampler_seed, n_startup_trials=max(4, sweep.trials // 4))
+
+
+def _pruner(sweep: Sweep) -> "BasePruner":
+    """None of the first half of a run: early epochs tell little about the end, least of all if the learning rate falls."""
+    import optuna
+
+    if not sweep.prune:
+        return optuna.pruners.NopPruner()
+    epochs = sweep.config({each.key: each.example() for each in sweep.dimensions}).training.epochs
+    return optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=epochs // 2)
 
 
 def work(study: "Study", sweep: Sweep, progress: ProgressLine, remark: Callable[[str], None]) -> None:
@@ -130,7 +159,7 @@ def work(study: "Study", sweep: Sweep, progress: ProgressLine, remark: Callable[
         _take_up(study)
         finished = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
         running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        if len(finished) + len(running) < sweep.trials:
+        if len(finished) + len(running) < sweep.wanted:
             study.optimize(lambda trial: _objective(trial, sweep, progress, remark), n_trials=1)
         elif running:
             # Another process may die: its trial would be missing.

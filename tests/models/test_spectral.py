@@ -6,6 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kitipde.models import transforms
 from kitipde.models.spectral import SpectralConv
 
 DOUBLE = torch.float64
@@ -48,6 +49,19 @@ def test_equals_its_definition_on_every_grid_parity(grid: tuple[int, ...]) -> No
     layer = SpectralConv(2, 3, modes=4, dimension=len(grid), initialisation="library").double()
     v = torch.randn(2, 2, *grid, dtype=DOUBLE)
     np.testing.assert_allclose(layer(v).detach().numpy(), dense_spectral_map(layer, v.numpy()), atol=1e-13)
+
+
+@pytest.mark.parametrize("grid", [(16,), (17,), (4,), (12, 10), (11, 13), (5, 8), (3, 3), (6, 5, 8)])
+def test_sums_and_fast_transforms_give_the_same_modes_and_fields(grid: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    modes = transforms.kept_modes(grid, 4)
+    v = torch.randn(2, 3, *grid, dtype=DOUBLE)
+    spectrum = transforms._sum_to_modes(v, modes)
+    torch.testing.assert_close(spectrum, transforms._transform_to_modes(v, modes), atol=1e-14, rtol=0)
+    # Whatever the spectrum, also one that belongs to no real field.
+    spectrum = torch.randn_like(spectrum)
+    fields = transforms._sum_to_grid(spectrum, modes), transforms._transform_to_grid(spectrum, modes)
+    torch.testing.assert_close(*fields, atol=1e-12, rtol=0)
 
 
 @given(points=st.integers(20, 64), factor=st.integers(2, 4))

@@ -89,6 +89,25 @@ def test_a_sweep_finds_settings_and_goes_on(kitipde, tmp_path, burgers_file, con
     assert "other settings" in other.err
 
 
+def test_each_combination_of_choices_is_tried_once(kitipde, tmp_path, burgers_file, config) -> None:
+    choices = ("--param", "residual.kind=plain,dropout", "--param", "optimizer.learning_rate=1e-3,1e-2,3e-2")
+    options = ("--data", burgers_file, "--out", tmp_path / "sweep", "--trials", "20", "--no-prune", "--json")
+    made = kitipde("sweep", config, *choices, *options, *settings(*TINY))
+    assert made.code == 0, made.err
+    trials = json.loads(made.out)["complete"]
+    assert len(trials) == 6
+    assert len({tuple(trial["settings"].values()) for trial in trials}) == 6
+
+
+def test_no_trial_is_ended_in_the_first_half_of_its_run(kitipde, tmp_path, burgers_file, config) -> None:
+    out = tmp_path / "sweep"
+    made = kitipde(*words(config, burgers_file, out, 10, "--json", "--set", "training.epochs=6"))
+    assert made.code == 0, made.err
+    assert json.loads(made.out)["trials"]["pruned"] > 0
+    for run in (out / "trials").iterdir():
+        assert len((run / "seed-0" / "metrics.jsonl").read_text().splitlines()) >= 3
+
+
 def test_bad_settings_are_told_before_anything_is_made(kitipde, tmp_path, burgers_file, config) -> None:
     options = ("--data", burgers_file, "--out", tmp_path / "sweep", "--param")
     wrong = kitipde("sweep", config, *options, "model.widht=4:8")

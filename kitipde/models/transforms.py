@@ -1,0 +1,161 @@
+"""The lowest Fourier modes of a real field, and a field from its lowest modes.
+
+    v̂(k) = 1/n Σ_x v(x) e^(-2πi k·x/n),        v(x) = Σ_k v̂(k) e^(2πi k·x/n)
+
+on each axis, for the wavenumbers 0 … kept-1 of the last axis (a real field has no more) and -negative … positive-1 of
+each other one. A spectrum is a real tensor [batch, channels, *rows, 2, kept] that holds real and imaginary parts.
+
+There are two ways to the same numbers. A spectral convolution keeps a few modes of many, and on a CPU the sum itself,
+as a product with a matrix of sines and cosines, is then two to three times as fast as a fast transform of all modes
+(`benchmarks/models.py`). Elsewhere the fast transforms are used: there matrix products may be told to round their
+factors (TF32), which they must not here.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+__all__ = ["Modes", "kept_modes", "to_grid", "to_modes"]
+
+
+@dataclass(frozen=True)
+class Modes:
+    """What is kept of a grid's modes.
+
+    Attributes:
+        grid: points per axis.
+        rows: how many negative and how many non-negative wavenumbers of each axis but the last.
+        kept: how many of the last axis.
+    """
+
+    grid: tuple[int, ...]
+    rows: tuple[tuple[int, int], ...]
+    kept: int
+
+
+def kept_modes(grid: Sequence[int], modes: int) -> Modes:
+    """The modes that a spectral convolution with `modes` per axis and sign keeps; a coarse grid has fewer."""
+    rows = tuple((min(modes, points // 2), min(modes, (points + 1) // 2)) for points in grid[:-1])
+    return Modes(tuple(grid), rows, min(modes, grid[-1] // 2 + 1))
+
+
+def to_modes(v: Float[Tensor, "batch channels *grid"], modes: Modes) -> Float[Tensor, "batch channels *rows 2 kept"]:
+    """The kept modes of a field."""
+    return (_sum_to_modes if v.device.type == "cpu" else _transform_to_modes)(v, modes)
+
+
+def to_grid(
+    spectrum: Float[Tensor, "batch channels *rows 2 kept"], modes: Modes
+) -> Float[Tensor, "batch channels *grid"]:
+    """The field with these modes and no others.
+
+    The imaginary part of its mean (and of the Nyquist mode), which no real field has, counts nothing.
+    """
+    return (_sum_to_grid if spectrum.device.type == "cpu" else _transform_to_grid)(spectrum, modes)
+
+
+def _sum_to_modes(v: Tensor, modes: Modes) -> Tensor:
+    analysis, _ = _last_axis(modes.grid[-1], modes.kept, v.dtype)
+    spectrum = (v @ analysis).unflatten(-1, (2, modes.kept))
+    for axis, (points, (negative, positive)) in reversed(list(enumerate(zip(modes.grid, modes.rows, strict=False)))):
+        analysis, _ = _other_axis(points, negative, positive, v.dtype)
+        spectrum = _along(spectrum, analysis, axis)
+    return spectrum
+
+
+def _sum_to_grid(spectrum: Tensor, modes: Modes) -> Tensor:
+    for axis, (points, (negative, positive)) in enumerate(zip(modes.grid, modes.rows, strict=False)):
+        _, synthesis = _other_axis(points, negative, positive, spectrum.dtype)
+        spectrum = _along(spectrum, synthesis, axis)
+    _, synthesis = _last_axis(modes.grid[-1], modes.kept, spectrum.dtype)
+    return spectrum.flatten(-2) @ synthesis
+
+
+def _along(spectrum: Tensor, matrix: Tensor, axis: int) -> Tensor:
+    """A product along one axis that mixes real and imaginary parts: the two are brought next to that axis and back."""
+    beside = spectrum.movedim(-2, 3 + axis)
+    others = beside.shape[4 + axis :]
+    product = matrix @ beside.flatten(2 + axis, 3 + axis).flatten(3 + axis)
+    return product.unflatten(-1, others).unflatten(2 + axis, (-1, 2)).movedim(3 + axis, -2)
+
+
+def _last_axis(points: int, kept: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Analysis [points, 2·kept] and synthesis [2·kept, points]; each real part comes before all imaginary ones."""
+    analysis, synthesis = _last_axis_matrices(points, kept, _NUMPY[dtype])
+    return torch.from_numpy(analysis), torch.from_numpy(synthesis)
+
+
+def _other_axis(points: int, negative: int, positive: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Analysis [2·rows, 2·points] and synthesis [2·points, 2·rows]; real and imaginary part of each are neighbours."""
+    analysis, synthesis = _other_axis_matrices(points, negative, positive, _NUMPY[dtype])
+    return torch.from_numpy(analysis), torch.from_numpy(synthesis)
+
+
+_NUMPY = {torch.float32: np.float32, torch.float64: np.float64}
+
+
+# Arrays and no tensors are kept: a tensor made under inference mode or inside a transform of torch.func is bound to it.
+@lru_cache(maxsize=64)
+def _last_axis_matrices(points: int, kept: int, dtype: type) -> tuple[np.ndarray, np.ndarray]:
+    wavenumber = np.arange(kept)
+    cosine, sine = _waves(np.arange(points), wavenumber, points)
+    analysis = np.concatenate([cosine, -sine], axis=1) / points
+    # A real field has the conjugate of each mode too, except for the mean and the Nyquist mode, which are their own.
+    own = (wavenumber == 0) | (2 * wavenumber == points)
+    synthesis = np.concatenate([np.where(own, 1, 2) * cosine, np.where(own, 0, -2) * sine], axis=1).T
+    return analysis.astype(dtype), np.ascontiguousarray(synthesis, dtype)
+
+
+@lru_cache(maxsize=64)
+def _other_axis_matrices(points: int, negative: int, positive: int, dtype: type) -> tuple[np.ndarray, np.ndarray]:
+    cosine, sine = _waves(np.arange(-negative, positive), np.arange(points), points)
+    # (c - is)(a + ib) = (ca + sb) + i(cb - sa), with [row, part, point, part].
+    analysis = np.stack([np.stack([cosine, sine], axis=-1), np.stack([-sine, cosine], axis=-1)], axis=1)
+    analysis = analysis.reshape(2 * (negative + positive), 2 * points)
+    return (analysis / points).astype(dtype), np.ascontiguousarray(analysis.T, dtype)
+
+
+def _waves(a: np.ndarray, b: np.ndarray, points: int) -> tuple[np.ndarray, np.ndarray]:
+    """Cosine and sine of 2π a b / points; whole turns are taken off before they cost digits."""
+    angle = 2 * np.pi * (np.outer(a, b) % points) / points
+    return np.cos(angle), np.sin(angle)
+
+
+def _transform_to_modes(v: Tensor, modes: Modes) -> Tensor:
+    spectrum = torch.fft.rfft(v, norm="forward")[..., : modes.kept]
+    for axis, (points, (negative, positive)) in enumerate(zip(modes.grid, modes.rows, strict=False)):
+        dim = 2 + axis
+        spectrum = torch.fft.fft(spectrum, dim=dim, norm="forward")
+        spectrum = torch.cat(
+            [spectrum.narrow(dim, points - negative, negative), spectrum.narrow(dim, 0, positive)], dim=dim
+        )
+    return torch.view_as_real(spectrum).movedim(-1, -2)
+
+
+def _transform_to_grid(spectrum: Tensor, modes: Modes) -> Tensor:
+    product = torch.view_as_complex(spectrum.movedim(-2, -1).contiguous())
+    for axis, (points, (negative, positive)) in reversed(list(enumerate(zip(modes.grid, modes.rows, strict=False)))):
+        dim = 2 + axis
+        gap = list(product.shape)
+        gap[dim] = points - negative - positive
+        product = torch.cat(
+            [product.narrow(dim, negative, positive), product.new_zeros(gap), product.narrow(dim, 0, negative)],
+            dim=dim,
+        )
+        product = torch.fft.ifft(product, dim=dim, norm="forward")
+    return torch.fft.irfft(_realisable(product, modes.grid[-1]), n=modes.grid[-1], norm="forward")
+
+
+def _realisable(spectrum: Tensor, points: int) -> Tensor:
+    """The spectrum with real mean and Nyquist mode: FFT libraries differ in what they make of the rest."""
+    kept = spectrum.shape[-1]
+    mask = torch.ones(kept, 2, dtype=spectrum.real.dtype, device=spectrum.device)
+    mask[0, 1] = 0.0
+    if points % 2 == 0 and kept == points // 2 + 1:
+        mask[-1, 1] = 0.0
+    return torch.view_as_complex(torch.view_as_real(spectrum) * mask)
