@@ -11,9 +11,10 @@ as a product with a matrix of sines and cosines, is then two to three times as f
 factors (TF32), which they must not here.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -86,14 +87,19 @@ def _along(spectrum: Tensor, matrix: Tensor, axis: int) -> Tensor:
 
 def _last_axis(points: int, kept: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """Analysis [points, 2·kept] and synthesis [2·kept, points]; each real part comes before all imaginary ones."""
-    analysis, synthesis = _last_axis_matrices(points, kept, _NUMPY[dtype])
+    analysis, synthesis = _kept(_last_axis_matrices)(points, kept, _NUMPY[dtype])
     return torch.from_numpy(analysis), torch.from_numpy(synthesis)
 
 
 def _other_axis(points: int, negative: int, positive: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """Analysis [2·rows, 2·points] and synthesis [2·points, 2·rows]; real and imaginary part of each are neighbours."""
-    analysis, synthesis = _other_axis_matrices(points, negative, positive, _NUMPY[dtype])
+    analysis, synthesis = _kept(_other_axis_matrices)(points, negative, positive, _NUMPY[dtype])
     return torch.from_numpy(analysis), torch.from_numpy(synthesis)
+
+
+def _kept(build: Callable[..., Any]) -> Callable[..., Any]:
+    """A function with its results kept; a compiler follows the function itself, and warns if it sees the rest."""
+    return build.__wrapped__ if torch.compiler.is_compiling() else build
 
 
 _NUMPY = {torch.float32: np.float32, torch.float64: np.float64}

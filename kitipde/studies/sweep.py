@@ -136,7 +136,7 @@ def _sampler(sweep: Sweep) -> "BaseSampler":
 
 
 def _pruner(sweep: Sweep) -> "BasePruner":
-    """None of the first half of a run: early epochs tell little about the end, least of all if the learning rate falls."""
+    """None of the first half of a run: early epochs tell little about the end while the learning rate falls."""
     import optuna
 
     if not sweep.prune:
