@@ -99,7 +99,8 @@ def _other_axis(points: int, negative: int, positive: int, dtype: torch.dtype) -
 
 def _kept(build: Callable[..., Any]) -> Callable[..., Any]:
     """A function with its results kept; a compiler follows the function itself, and warns if it sees the rest."""
-    return build.__wrapped__ if torch.compiler.is_compiling() else build
+    wrapped = build.__wrapped__  # pyright: ignore[reportFunctionMemberAccess]
+    return wrapped if torch.compiler.is_compiling() else build
 
 
 _NUMPY = {torch.float32: np.float32, torch.float64: np.float64}
