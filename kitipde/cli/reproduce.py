@@ -79,11 +79,11 @@ def _carry_out(plan: "Study", preset: str, seeds: int, out: Path, data: Path | N
         for arm in problem.arms:
             run = out / problem.name / arm.name
             if (run / "config.yaml").is_file():
-                _type("train", "fno", "--resume", "--seeds", max(seeds, _seeds_of(run)), "--out", run)
+                _type("train", problem.model, "--resume", "--seeds", max(seeds, _seeds_of(run)), "--out", run)
             else:
                 settings = [word for text in (*problem.settings, *arm.settings) for word in ("--set", text)]
                 options = ("--config", problem.config, "--data", file, "--seeds", seeds, "--out", run)
-                _type("train", "fno", *options, *settings)
+                _type("train", problem.model, *options, *settings)
     command = f"kitipde {words} --preset {preset} --seeds {seeds}"
     with progress("evaluate", "samples") as update:
         table = collect_results(plan, preset, out, command, update, remark)
@@ -96,7 +96,8 @@ def _carry_out(plan: "Study", preset: str, seeds: int, out: Path, data: Path | N
         folder = out / problem.name
         if plan.name == "figure5":
             _type("evaluate", *(folder / arm.name for arm in problem.arms), "--maps")
-        _type("report", *(folder / arm.name for arm in problem.arms), "--out", folder / "report.html")
+        if problem.resolution is not None:
+            _type("report", *(folder / arm.name for arm in problem.arms), "--out", folder / "report.html")
     if as_json:
         from kitipde.studies.results import read_results
 
@@ -173,7 +174,7 @@ def _show(table: "Table") -> None:
         "problem",
         "model",
         "seeds",
-        "relative L2",
+        "error",
         "ratio",
         "95 % interval",
         "paper",

@@ -9,7 +9,8 @@ start normal with a small deviation, Adam takes full batches, so that an epoch i
 
 All maps have biases. Watched is the weight of the last hidden layer: that of the layer that collides. KITI's paper does
 not say how a feature vector becomes particles (here 10 in R⁵), which learning rate was used, or what a layer without a
-skip was replaced by: `h + v` stands beside KITI to tell the effect of a skip from that of collisions.
+skip was replaced by: `h + v` stands beside KITI to tell the effect of a skip from that of collisions, and a penalty on
+the norms of all neurons (L2) to tell whether networks that condense generalise, or collide, for the same reason.
 
 References:
     KITINet, section 5.7 and appendix H; KO, section 4.1.
@@ -58,10 +59,12 @@ class Variant:
     Attributes:
         residuals: of the hidden layers that read hidden ones; None where a layer has no skip.
         collisions: options of KO; None for Adam alone.
+        weight_decay: λ of the loss's term λ/2 Σ |w|², the squared norms of all neurons' weights.
     """
 
     residuals: tuple[ResidualConfig | None, ...] = ()
     collisions: Mapping[str, object] | None = None
+    weight_decay: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -151,7 +154,13 @@ class Trainings:
 
 _PLAIN = ResidualConfig()
 _KITI = ResidualConfig(kind="kiti", collision_heads=5, coll_coef=0.9)
-_RARE = ResidualConfig(kind="kiti", collision_heads=5, coll_coef="auto", target_rate=0.2)
+
+
+def _kiti_at(rate: float) -> ResidualConfig:
+    return ResidualConfig(kind="kiti", collision_heads=5, coll_coef="auto", target_rate=rate)
+
+
+_RARE = _kiti_at(0.2)
 
 NETWORKS: dict[str, dict[str, Variant]] = {
     "three-layer": {
@@ -159,6 +168,10 @@ NETWORKS: dict[str, dict[str, Variant]] = {
         "skip": Variant((_PLAIN,)),
         "KITI": Variant((_KITI,)),
         "KITI, rate 0.2": Variant((_RARE,)),
+        "KITI, rate 1": Variant((_kiti_at(1.0),)),
+        "KITI, rate 4": Variant((_kiti_at(4.0),)),
+        "L2 0.03": Variant((None,), weight_decay=0.03),
+        "L2 0.3": Variant((None,), weight_decay=0.3),
     },
     "six-layer": {
         "skips": Variant((_PLAIN,) * 4),
@@ -259,7 +272,7 @@ def train_network(network: str, activation: str, variant: str, seed: int, settin
     for parameter in model.parameters():
         nn.init.normal_(parameter, 0.0, setting.deviation_of(network), generator=generator)
     key_noise(model, seed)
-    optimizer = torch.optim.Adam(model.parameters(), lr=setting.learning_rate)
+    optimizer = torch.optim.Adam(model.parameters(), lr=setting.learning_rate, weight_decay=chosen.weight_decay)
     if chosen.collisions is not None:
         optimizer = KO(optimizer, model, layers="first", key=seed, **chosen.collisions)  # pyright: ignore[reportArgumentType]
     degrees, maps = [], {}

@@ -13,6 +13,8 @@ import torch
 import kitipde
 from kitipde.evaluation.comparison import compare_evaluations
 from kitipde.evaluation.evaluate import evaluate_runs
+from kitipde.evaluation.mesh import evaluate_mesh_runs
+from kitipde.evaluation.mesh_records import MeshEvaluation, summarise_mesh
 from kitipde.evaluation.records import Evaluation
 from kitipde.evaluation.summary import Estimate, summarise
 from kitipde.files import write_atomically, write_json
@@ -21,8 +23,6 @@ from kitipde.studies.plans import Study
 from kitipde.studies.problems import Arm, Problem
 
 __all__ = ["Row", "Table", "collect_results", "markdown", "read_results", "write_results"]
-
-METRIC = "relative_l2"
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,9 @@ class Row:
         name: the run folder's name.
         value: what the study varies, if it does.
         seeds: how many.
-        error: relative L2 of the whole rollout on the test split.
-        rmse: in the units of the field.
+        metric: the name of the error that is compared.
+        error: of the whole rollout on the test split.
+        rmse: in the units of the field; this and the two that follow are of grids only.
         mse: in their square.
         nrmse: RMSE over the deviation of the truth.
         train_error: relative L2 in evaluation mode on training samples at the end; of KITI arms, on a part of them.
@@ -54,10 +55,11 @@ class Row:
     name: str
     value: float | None
     seeds: int
+    metric: str
     error: Estimate
-    rmse: Estimate
-    mse: Estimate
-    nrmse: Estimate
+    rmse: Estimate | None
+    mse: Estimate | None
+    nrmse: Estimate | None
     train_error: float | None
     ratio: float | None
     low: float | None
@@ -114,7 +116,10 @@ def collect_results(
     rows: list[Row] = []
     for problem in study.problems:
         paths = [folder / problem.name / arm.name for arm in problem.arms]
-        evaluations = evaluate_runs(paths, resolutions=[problem.resolution], progress=progress, remark=remark)
+        if problem.resolution is None:
+            evaluations = evaluate_mesh_runs(paths, progress=progress, remark=remark)
+        else:
+            evaluations = evaluate_runs(paths, resolutions=[problem.resolution], progress=progress, remark=remark)
         for arm, evaluation in zip(problem.arms, evaluations, strict=True):
             rows.append(_row(study, problem, arm, evaluation, evaluations[0]))
     return Table(
@@ -142,15 +147,15 @@ def markdown(table: Table) -> str:
         "",
         f"    {table.command}",
         "",
-        f"{table.machine}; {table.date}; kitipde {table.version}. Relative L2 error of whole rollouts on the test "
-        "split, mean ± standard deviation over seeds; the epoch is chosen on the validation split. Ratios are to the "
-        "first model of each problem, with 95 % intervals over seeds and test samples.",
+        f"{table.machine}; {table.date}; kitipde {table.version}. Error of whole rollouts on the test split "
+        f"({_metrics(table)}), mean ± standard deviation over seeds; the epoch is chosen on the validation split. "
+        "Ratios are to the first model of each problem, with 95 % intervals over seeds and test samples.",
         "",
-        "| problem | model | seeds | relative L2 | RMSE | ratio | 95 % interval | paper | paper's ratio | s a seed |",
+        "| problem | model | seeds | error | RMSE | ratio | 95 % interval | paper | paper's ratio | s a seed |",
         "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     lines += [
-        f"| {row.problem} | {row.arm} | {row.seeds} | {row.error} | {row.rmse} | {_number(row.ratio, '.3f')} | "
+        f"| {row.problem} | {row.arm} | {row.seeds} | {row.error} | {row.rmse or ''} | {_number(row.ratio, '.3f')} | "
         f"{_interval(row)} | {_number(row.published, 'g')} | {_number(row.published_ratio, '.3f')} | "
         f"{_number(row.seconds, '.0f')} |"
         for row in table.rows
@@ -159,14 +164,27 @@ def markdown(table: Table) -> str:
     return "\n".join([*lines, "", *verdicts, ""])
 
 
-def _row(study: Study, problem: Problem, arm: Arm, evaluation: Evaluation, reference: Evaluation) -> Row:
-    (summary,) = [each for each in summarise([evaluation]) if each.resolution == problem.resolution]
+def _row(
+    study: Study,
+    problem: Problem,
+    arm: Arm,
+    evaluation: Evaluation | MeshEvaluation,
+    reference: Evaluation | MeshEvaluation,
+) -> Row:
+    rmse = mse = nrmse = None
+    if isinstance(evaluation, MeshEvaluation):
+        error = summarise_mesh([evaluation])[0].errors[problem.metric]
+        resolution = len(evaluation.examples.mesh.x)
+    else:
+        (summary,) = [each for each in summarise([evaluation]) if each.resolution == problem.resolution]
+        error, rmse, mse, nrmse = summary.relative_l2, summary.rmse, summary.mse, summary.nrmse
+        resolution = summary.resolution
     published = study.published.get((problem.name, arm.name))
     base = study.published.get((problem.name, problem.arms[0].name))
     ratio = low = high = None
     verdict = ""
     if evaluation is not reference:
-        comparison = compare_evaluations(reference, evaluation, problem.resolution, METRIC)
+        comparison = compare_evaluations(reference, evaluation, resolution, problem.metric)
         result, verdict = comparison.result, comparison.verdict
         ratio, low, high = result.ratio, result.low, result.high
     return Row(
@@ -175,10 +193,11 @@ def _row(study: Study, problem: Problem, arm: Arm, evaluation: Evaluation, refer
         name=arm.name,
         value=arm.value,
         seeds=len(evaluation.seeds),
-        error=summary.relative_l2,
-        rmse=summary.rmse,
-        mse=summary.mse,
-        nrmse=summary.nrmse,
+        metric=problem.metric,
+        error=error,
+        rmse=rmse,
+        mse=mse,
+        nrmse=nrmse,
         train_error=_train_error(evaluation.run.path),
         ratio=ratio,
         low=low,
@@ -188,6 +207,15 @@ def _row(study: Study, problem: Problem, arm: Arm, evaluation: Evaluation, refer
         published_ratio=None if published is None or base is None or ratio is None else published / base,
         seconds=_mean([replica.facts()["seconds"] for replica in evaluation.run.replicas]),
     )
+
+
+def _metrics(table: Table) -> str:
+    """Which error is whose."""
+    problems: dict[str, list[str]] = {}
+    for row in table.rows:
+        titles = problems.setdefault(row.metric, [])
+        titles += [] if row.problem in titles else [row.problem]
+    return "; ".join(f"{name}: {', '.join(titles)}" for name, titles in problems.items())
 
 
 def _train_error(path: Path) -> float | None:
