@@ -49,7 +49,9 @@ def reproduce(
 
 
 def ablate(
-    name: Annotated[str, typer.Argument(help="position-update (the paper's Table 6), residual or optimizer (KO).")],
+    name: Annotated[
+        str, typer.Argument(help="position-update (the paper's Table 6), residual, optimizer (KO) or samples.")
+    ],
     preset: Preset = "quick",
     seeds: Seeds = 3,
     out: Out = None,
@@ -58,7 +60,7 @@ def ablate(
     arms: Arms = "",
     as_json: AsJson = False,
 ) -> None:
-    """Take the collision apart: without the update of positions, or every kind of residual beside each other."""
+    """Take the collision apart: every part and every kind of it, with more and fewer training samples."""
     from kitipde.studies.plans import ablation, selected
 
     plan = selected(ablation(name, preset, _words(problems)), (), _words(arms))
@@ -73,7 +75,7 @@ def _carry_out(plan: "Study", preset: str, seeds: int, out: Path, data: Path | N
     _check(plan, preset, data, out)
     started = time.monotonic()
     for problem in plan.problems:
-        file = data / f"{problem.name}-{preset}.h5"
+        file = data / f"{problem.dataset or problem.name}-{preset}.h5"
         file.parent.mkdir(parents=True, exist_ok=True)
         _type("generate", *problem.generate, "--out", file)
         for arm in problem.arms:

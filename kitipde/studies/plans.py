@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass, replace
 
+from kitipde.config.load import read_config, resolve_config
 from kitipde.errors import InputError, unknown
-from kitipde.studies.problems import DROPOUT, KITI, PRESETS, PUBLISHED, VANILLA, Arm, Problem, problem
+from kitipde.studies.problems import CONSTANT, DROPOUT, KITI, PRESETS, PUBLISHED, RARE, VANILLA, Arm, Problem, problem
 
 __all__ = ["ABLATIONS", "STUDIES", "Study", "ablation", "selected", "study"]
 
@@ -47,7 +48,10 @@ class Study:
 
 
 STUDIES = ("table4", "table6", "table7", "figure2", "figure5", "figure6")
-ABLATIONS = ("position-update", "residual", "optimizer")
+ABLATIONS = ("position-update", "residual", "optimizer", "samples")
+
+# Training samples, and how many more are held back to choose the epoch by and to test.
+SIZES, HELD_BACK = (20, 50, 100, 200, 500, 1000), 100
 
 
 def study(name: str, preset: str) -> Study:
@@ -85,8 +89,8 @@ def ablation(name: str, preset: str, chosen: tuple[str, ...]) -> Study:
     """What the parts of the collision do.
 
     Args:
-        name: `position-update` (Table 6), `residual` (every kind of residual, and weight decay) or `optimizer` (KO:
-            collisions between gradients).
+        name: `position-update` (Table 6), `residual` (every kind of residual, and weight decay), `optimizer` (KO:
+            collisions between gradients) or `samples` (from 20 to 1000 of them to train on, in equally many steps).
         preset: size of the problems.
         chosen: names of the problems, of those with an FNO; none for all of these.
 
@@ -115,7 +119,10 @@ def ablation(name: str, preset: str, chosen: tuple[str, ...]) -> Study:
     if name == "optimizer":
         title = "KO: Adam with and without collisions between gradients"
         return Study(name, title, tuple(replace(each, arms=_optimizers()) for each in problems), {})
-    title = "What a residual may be: every kind at 0.05 collisions per particle"
+    if name == "samples":
+        title = "Few and many training samples, the same number of steps"
+        return Study(name, title, tuple(_sized(each, size) for each in problems for size in SIZES), {})
+    title = "What a residual may be: every kind at 0.05 collisions per particle, falling to 0"
     return Study(name, title, tuple(replace(each, arms=_residuals()) for each in problems), TABLE_4)
 
 
@@ -146,7 +153,7 @@ def selected(plan: Study, problems: tuple[str, ...], arms: tuple[str, ...]) -> S
 
 def _residuals() -> tuple[Arm, ...]:
     def kind(name: str, title: str, *more: str) -> Arm:
-        return Arm(name, title, (f"residual.kind={name}", "residual.target_rate=0.05", *more))
+        return Arm(name, title, (f"residual.kind={name}", *RARE, *more))
 
     return (
         VANILLA,
@@ -175,6 +182,35 @@ def _optimizers() -> tuple[Arm, ...]:
     )
 
 
+def _sized(base: Problem, samples: int) -> Problem:
+    """The problem with as many training samples, trained for as many steps as before."""
+    config = resolve_config(read_config(base.config), list(base.settings))
+    batch, before = config.training.batch_size, config.data.train
+    assert before is not None
+    steps = config.training.epochs * -(-before // batch)
+    made = max(SIZES) + 2 * HELD_BACK
+    words = [
+        word
+        for word, previous in zip(base.generate, ("", *base.generate), strict=False)
+        if "--samples" not in (word, previous)
+    ]
+    return replace(
+        base,
+        name=f"{base.name}-{samples}",
+        title=f"{base.title}, {samples} samples",
+        generate=(*words, "--samples", f"{made}"),
+        settings=(
+            *base.settings,
+            f"data.train={samples}",
+            f"data.validation={HELD_BACK}",
+            f"data.test={HELD_BACK}",
+            f"training.epochs={max(1, round(steps / -(-samples // batch)))}",
+        ),
+        arms=(VANILLA, KITI),
+        dataset=f"{base.dataset or base.name}-{made}",
+    )
+
+
 def _varied(base: Problem, arms: tuple[Arm, ...]) -> Problem:
     return replace(base, arms=(VANILLA, *arms))
 
@@ -184,7 +220,7 @@ def _heads(least: int) -> tuple[Arm, ...]:
         Arm(
             f"heads-{heads}",
             f"KITI-FNO, {heads} heads",
-            ("residual.kind=kiti", "residual.target_rate=0.05", f"residual.collision_heads={heads}"),
+            (*KITI.settings, f"residual.collision_heads={heads}"),
             heads,
         )
         for heads in (2**power for power in range(11))
@@ -197,7 +233,7 @@ def _coefficients() -> tuple[Arm, ...]:
         Arm(
             f"coefficient-{tenths / 10}",
             f"KITI-FNO, coll_coef {tenths / 10}",
-            ("residual.kind=kiti", f"residual.coll_coef={tenths / 10}", "residual.noise=gaussian"),
+            ("residual.kind=kiti", f"residual.coll_coef={tenths / 10}", "residual.noise=gaussian", *CONSTANT),
             tenths / 10,
         )
         for tenths in range(1, 10)

@@ -81,6 +81,13 @@ def test_an_assigned_setting_replaces_the_one_it_excludes() -> None:
         resolve_config({}, ["residual.coll_coef=0.9", "residual.target_rate=0.05"])
 
 
+def test_coll_coef_auto_alone_is_the_recommended_rate_and_schedule() -> None:
+    residual = resolve_config({}, ["residual.coll_coef=auto"]).residual
+    assert (residual.target_rate, residual.schedule) == (0.05, "linear")
+    chosen = resolve_config({}, ["residual.coll_coef=auto", "residual.schedule=constant"]).residual
+    assert (chosen.target_rate, chosen.schedule) == (0.05, "constant")
+
+
 def test_placing_a_key_leaves_the_tree_as_it_was() -> None:
     tree = {"training": {"epochs": 3}}
     assert place(tree, "training.seed", 1) == {"training": {"epochs": 3, "seed": 1}}

@@ -85,7 +85,7 @@ def test_a_table_is_made_reused_and_extended(kitipde, tiny) -> None:
 def test_the_airfoil_has_a_row_with_the_error_of_its_mesh(kitipde, tiny, monkeypatch) -> None:
     shrunk = replace(
         next(each for each in problems._quick() if each.name == "airfoil"),
-        generate=tuple("airfoil --preset quick --around 16 --layers 8 --far 5 --frames 4 --samples 8".split()),
+        generate=("airfoil", "--preset=quick", "--around=16", "--layers=8", "--far=5", "--frames=4", "--samples=8"),
         settings=(
             "data.input_frames=2",
             "data.output_frames=2",
@@ -140,6 +140,18 @@ def test_the_optimizer_is_taken_apart_too(kitipde, tiny) -> None:
     assert [row["name"] for row in json.loads(result.out)["rows"]] == ["vanilla", "soft", "hard-all"]
     config = open_run("studies/optimizer-quick/heat/hard-all").config.optimizer.collisions
     assert (config.kind, config.target_rate, config.layers) == ("hard", 0.2, "all")
+
+
+def test_training_sets_of_several_sizes_share_data_and_number_of_steps(kitipde, tiny, monkeypatch) -> None:
+    monkeypatch.setattr(plans, "SIZES", (5, 10))
+    monkeypatch.setattr(plans, "HELD_BACK", 5)
+    result = kitipde("ablate", "samples", "--seeds", 1, "--problems", "burgers", "--json")
+    assert result.code == 0, result.err
+    rows = json.loads(result.out)["rows"]
+    assert [row["problem"] for row in rows] == ["Burgers, 5 samples"] * 2 + ["Burgers, 10 samples"] * 2
+    assert [path.name for path in (tiny / "studies" / "data").glob("*.h5")] == ["burgers-20-quick.h5"]
+    epochs = [open_run(f"studies/samples-quick/burgers-{n}/kiti").config.training.epochs for n in (5, 10)]
+    assert epochs == [4, 2], "a batch of 5 samples: one step an epoch, or two"
 
 
 def test_a_run_of_other_settings_is_refused_before_anything_is_made(kitipde, tiny) -> None:
