@@ -9,12 +9,13 @@ import pytest
 import xarray
 
 from datagen import generate as making
-from datagen.airfoil.cases import DENSITY, PRESSURE, SOUND, Airfoil
+from datagen.airfoil.cases import DENSITY, PRESETS, PRESSURE, SOUND, Airfoil
 from datagen.errors import InputError
 from datagen.machine import Machine
 from datagen.recipes import recipe_from
 from datagen.store import open_dataset
 from datagen.store.verify import verify
+from kitipde.cli.generate import _settings
 
 SMALL = Airfoil(samples=5, around=32, layers=12, far=50.0, frames=4, interval=1e-4)
 
@@ -120,6 +121,12 @@ def test_a_recipe_in_a_file_is_the_recipe() -> None:
     assert recipe_from({"equation": "airfoil", "samples": 5, "airfoil": "2412", "frames": 3}) == Airfoil(
         samples=5, airfoil="2412", frames=3
     )
+
+
+def test_shipped_recipes_are_the_presets_at_their_sizes() -> None:
+    paper, quick = (recipe_from(_settings(name)) for name in ("paper-airfoil", "quick-airfoil"))
+    assert paper == Airfoil(samples=1200)
+    assert quick == Airfoil(samples=16, **PRESETS["quick"])  # pyright: ignore[reportArgumentType]
 
 
 @pytest.mark.parametrize(

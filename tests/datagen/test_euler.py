@@ -139,3 +139,11 @@ def test_known_lift_and_drag_of_naca_0012() -> None:
     assert found.lift[1] == pytest.approx(0.355, rel=0.03)
     assert found.drag[1] == pytest.approx(0.0230, rel=0.05)
     assert abs(found.lift[2]) < 1e-3
+
+
+@pytest.mark.slow
+def test_the_standard_mesh_is_fine_enough_for_them() -> None:
+    found = steady("0012", [(0.5, 1.25), (0.8, 1.25)], steps=2000)
+    assert found.lift == pytest.approx([0.1798, 0.355], rel=0.03)
+    assert abs(found.drag[0]) < 0.0010
+    assert found.drag[1] == pytest.approx(0.0230, rel=0.05)

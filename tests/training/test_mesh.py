@@ -15,7 +15,8 @@ from kitipde.errors import InputError
 from kitipde.models import MeshOperator, build_model, parameter_count
 from kitipde.models.dropout import KeyedDropout, key_dropout
 from kitipde.runs import Run, open_run
-from kitipde.training.objective import fit
+from kitipde.training.ensemble import Ensemble, Weights
+from kitipde.training.objective import fit, make_objective
 from kitipde.training.run import continue_run, start_run, train
 from kitipde.training.schedule import frames_wanted
 from tests.data.mesh_files import RECIPE, write_mesh_data
@@ -30,6 +31,9 @@ TINY = (
     "training.curriculum_frames=1",
     "training.curriculum_share=0.5",
 )
+
+# Of a gradient, by its largest component: 84 units in the last place of float32.
+ROUNDING = 1e-5
 
 
 @pytest.fixture(scope="module")
@@ -154,6 +158,37 @@ def test_seeds_at_once_are_seeds_alone(mesh_file, tmp_path, kind: str) -> None:
     assert_close_runs(together, alone, as_a_whole=True)
     seeds = [replica.metrics()[-1]["train_loss"] for replica in alone.replicas]
     assert seeds[0] != seeds[1]
+
+
+def first_gradients(data: Path, run: Run, seeds: range) -> tuple[Weights, Weights]:
+    """Errors and gradients of the first step, stacked along the seeds, which the optimizer has not touched yet."""
+    with open_dataset(data) as dataset:
+        windows = load_run_windows(dataset, run.config, range(5))
+    ensemble = Ensemble([make_objective(run.config, run.replica(seed), windows) for seed in seeds]).train()
+    # Each seed has a batch of its own.
+    batches = torch.stack([torch.arange(seed, seed + 2) for seed in seeds])
+    errors = ensemble(windows.inputs[batches], windows.targets[batches])
+    errors.sum().backward()
+    gradients = {}
+    for name, parameter in ensemble.trained().items():
+        assert parameter.grad is not None, name
+        gradients[name] = parameter.grad if len(seeds) > 1 else parameter.grad[None]
+    return {"errors": errors.detach()}, gradients
+
+
+# At coll_coef 1 every pair collides: rounding has no pair to decide about.
+@pytest.mark.parametrize("kind", [("plain",), ("kiti", "residual.target_rate=null", "residual.coll_coef=1")])
+def test_first_gradients_of_seeds_at_once_are_those_of_seeds_alone(mesh_file, tmp_path, kind: tuple[str, ...]) -> None:
+    options = (f"residual.kind={kind[0]}", *kind[1:], "training.seeds=3", "training.input_noise=0.01")
+    run = start_run(airfoil_config(mesh_file, *options), tmp_path / "run")
+    together = first_gradients(mesh_file, run, range(3))
+    for seed in range(3):
+        for stacked, single in zip(together, first_gradients(mesh_file, run, range(seed, seed + 1)), strict=True):
+            for name, values in single.items():
+                # Sums over frames, samples and nodes in another order: rounding is that of their largest terms.
+                error = float((stacked[name][seed] - values[0]).abs().max())
+                assert error <= ROUNDING * float(values.abs().max()), name
+    assert all(not torch.equal(gradient[0], gradient[1]) for gradient in together[1].values())
 
 
 def test_every_site_collides_at_the_rate_that_was_asked_for(mesh_file, tmp_path) -> None:
