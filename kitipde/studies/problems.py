@@ -116,7 +116,7 @@ def _quick() -> tuple[Problem, ...]:
             for name in ("navier-stokes", "heat")
         ),
         _airfoil(
-            "--preset quick --around 48 --layers 12 --far 20 --frames 8 --samples 24",
+            "airfoil --preset quick --around 48 --layers 12 --far 20 --frames 8 --samples 24",
             (
                 "data.output_frames=4",
                 "data.train=8",
@@ -133,7 +133,7 @@ def _quick() -> tuple[Problem, ...]:
 
 
 def _airfoil(generate: str, settings: tuple[str, ...], arms: tuple[Arm, ...], metric: str) -> Problem:
-    words = ("airfoil", *generate.split())
+    words = tuple(generate.split())
     return Problem("airfoil", "airfoil", words, "oformer-airfoil", settings, None, arms, "oformer", metric)
 
 
@@ -144,7 +144,7 @@ def _paper() -> tuple[Problem, ...]:
         for (name, title), resolution in zip(TITLES.items(), (1024, 64, 64), strict=True)
     )
     split = ("data.train=1000", "data.validation=100", "data.test=100")
-    flow = _airfoil("--samples 1200", split, tuple(MESH_ARMS.values()), "table4_momentum_rmse")
+    flow = _airfoil("recipe paper-airfoil", split, tuple(MESH_ARMS.values()), "table4_momentum_rmse")
     return (*grids, flow)
 
 
