@@ -330,6 +330,16 @@ class Trainer:
                     replica.path.mkdir(parents=True, exist_ok=True)
                     record.restart(0)
             return
+        try:
+            self._continue_from(name)
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            if isinstance(error, InputError):
+                raise
+            place = self.replicas[0].checkpoints_path / name
+            reason = " ".join(str(error).split())[:200]
+            raise InputError(f"the state {place} is not one of this run: {reason}; remove it, or begin anew") from error
+
+    def _continue_from(self, name: str) -> None:
         states = []
         for k, replica in enumerate(self.replicas):
             weights, best, rest = read_checkpoint(replica.checkpoints_path, name)

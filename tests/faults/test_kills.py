@@ -40,6 +40,7 @@ def kill_at_random_moments(
         What went wrong.
     """
     moments, failures, log = random.Random(0), [], folder / "log"
+    commands.start("--help", log=log).join()
     started = time.monotonic()
     commands.start(*words(folder / "first"), log=log, prepare=prepare).join()
     longest = time.monotonic() - started
@@ -66,7 +67,7 @@ def kill_at_random_moments(
 
 def test_generate_gives_the_same_bytes(tmp_path: Path, commands: Commands, tally) -> None:
     def words(path: Path) -> list[object]:
-        sizes = ("--samples", 24, "--resolution", 32, "--frames", 2, "--device", "cpu", "--workers", 1)
+        sizes = ("--samples", 16, "--resolution", 32, "--frames", 2, "--device", "cpu", "--workers", 1)
         return ["generate", "navier-stokes", *sizes, "--out", path / "d.h5"]
 
     def check(path: Path) -> None:
@@ -103,7 +104,7 @@ def test_import_gives_the_same_bytes(tmp_path: Path, commands: Commands, tally) 
 
 
 def test_training_gives_the_same_bits(tmp_path: Path, commands: Commands, tally, burgers_file) -> None:
-    options = settings(*TINY, "training.epochs=10", "training.checkpoint_seconds=0.05", "training.seeds=2")
+    options = settings(*TINY, "training.epochs=6", "training.checkpoint_seconds=0.05", "training.seeds=2")
 
     def words(path: Path) -> list[object]:
         if (path / "config.yaml").is_file():
@@ -117,11 +118,11 @@ def test_training_gives_the_same_bits(tmp_path: Path, commands: Commands, tally,
 def test_every_trial_of_a_sweep_is_accounted_for(tmp_path: Path, commands: Commands, tally, burgers_file) -> None:
     config = tmp_path / "tiny.yaml"
     config.write_text("model: {name: fno}\n")
-    trials = 4
+    trials = 3
 
     def words(path: Path) -> list[object]:
         varied = ("--param", "optimizer.learning_rate=1e-4:1e-1:log", "--param", "model.width=4,8")
-        options = settings(*(text for text in TINY if "width" not in text), "training.epochs=2")
+        options = settings(*(text for text in TINY if "width" not in text), "training.epochs=1")
         search = ("--trials", trials, "--no-prune", "--sampler-seed", 0, "--out", path)
         return ["sweep", config, "--data", burgers_file, *varied, *search, *options]
 
