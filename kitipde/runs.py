@@ -12,6 +12,7 @@ import json
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
+from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 from kitipde.config import AirfoilOFormerConfig, RunConfig
@@ -27,12 +28,12 @@ __all__ = ["Replica", "Run", "RunFacts", "load", "open_run"]
 # What readers of a run rely on.
 _ROW = {"epoch": int, "train_loss": float, "validation_loss": float, "seconds": float, "learning_rate": float}
 _FACTS = {
-    "finished": bool,
-    "epochs": int,
-    "parameters": int,
-    "best_epoch": int,
-    "seconds": int | float,
-    "best_validation_loss": int | float | None,
+    "finished": (bool,),
+    "epochs": (int,),
+    "parameters": (int,),
+    "best_epoch": (int,),
+    "seconds": (int, float),
+    "best_validation_loss": (int, float, NoneType),
 }
 
 
@@ -117,7 +118,11 @@ class Replica:
         path = self.path / "facts.json"
         facts = _read_json(path)
         for name, kinds in _FACTS.items():
-            if not isinstance(facts.get(name), kinds) or isinstance(facts[name], bool) != (kinds is bool):
+            if (
+                name not in facts
+                or not isinstance(facts[name], kinds)
+                or isinstance(facts[name], bool) != (kinds is bool)
+            ):
                 raise InputError(f"{path} is damaged: its {name} is {facts.get(name)!r}")
         return facts
 

@@ -73,6 +73,8 @@ class TrainingConfig(Section):
         device: `auto` takes a GPU when there is one.
         devices: GPUs (or processes on a CPU) of one node that share each batch.
         nodes: machines that share each batch.
+        deterministic: whether operations whose sums depend on the order in which a GPU's threads come are replaced by
+            slower ones that do not, or refused where torch has none; a CPU has none of them.
         track_condensation: whether each epoch records how condensed each layer's weights are (`kitipde condense` has
             the definitions).
         tensorboard: whether the metrics are also written for TensorBoard (`pip install kitipde[tracking]`).
@@ -98,6 +100,7 @@ class TrainingConfig(Section):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     devices: Count = 1
     nodes: Count = 1
+    deterministic: bool = False
     track_condensation: bool = False
     tensorboard: bool = False
 

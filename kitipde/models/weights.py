@@ -1,7 +1,7 @@
 """Weights as safetensors with a checksum: a bit that has flipped on a disk is found, not evaluated.
 
-The SHA-256 sum stands in the file's own metadata, over the table of tensors and their bytes; other readers of safetensors
-pass over it. Files without one, from elsewhere, are read as they are.
+The SHA-256 sum, over the table of tensors and their bytes, stands in the file's own metadata, which other readers of
+safetensors pass over. Files without one, from elsewhere, are read as they are.
 """
 
 import hashlib
