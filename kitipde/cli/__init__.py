@@ -80,8 +80,8 @@ def main() -> NoReturn:
         code = _complain(error.format_message(), 2)
     except (KeyboardInterrupt, typer.Abort):
         code = _complain("interrupted", 130)
-    except BrokenPipeError:
-        # The reader of our stdout has gone (`| head`): nothing is wrong.
+    except (BrokenPipeError, SystemExit):
+        # The reader of our stdout has gone (`| head`): nothing is wrong. Typer exits in this case and in no other.
         _abandon_stdout()
         code = 0
     except OSError as error:
