@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -15,7 +14,7 @@ from tests.conftest import TINY, settings
 from tests.faults.conftest import Commands
 from tests.training.test_resume import assert_same
 
-COMMAND = [sys.executable, "-m", "kitipde"]
+pytestmark = [pytest.mark.slow, pytest.mark.faults]
 
 
 @pytest.fixture
@@ -39,7 +38,7 @@ def _last_line(code: int, log: str) -> str:
 
 
 def test_on_a_full_disk_every_verb_ends_in_one_line_and_leaves_no_half_file(
-    kitipde, small_disk: Path, tmp_path: Path, burgers_file: Path
+    kitipde, tally, small_disk: Path, tmp_path: Path, burgers_file: Path
 ) -> None:
     run, again = tmp_path / "run", tmp_path / "again"
     train = ("train", "fno", "--data", burgers_file, *settings(*TINY, "training.epochs=2"))
@@ -66,17 +65,18 @@ def test_on_a_full_disk_every_verb_ends_in_one_line_and_leaves_no_half_file(
     assert result.code == 0, result.err
     assert kitipde(*train, "--out", again).code == 0
     assert_same(again, out)
+    tally("full disk", "verbs", len(verbs), [], "one line, no half file; with room again the run has the same bits")
 
 
 def test_in_a_folder_that_cannot_be_written_every_verb_says_so(
-    kitipde, small_disk: Path, tmp_path: Path, burgers_file: Path
+    kitipde, tally, small_disk: Path, tmp_path: Path, burgers_file: Path
 ) -> None:
     run = small_disk / "run"
     train = ("train", "fno", "--data", burgers_file, *settings(*TINY, "training.epochs=2"))
     assert kitipde(*train, "--out", run).code == 0
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     sizes = ("--samples", 2, "--resolution", 16, "--solve-resolution", 32)
-    for words in (
+    verbs = (
         ("generate", "burgers", *sizes, "--out", small_disk / "d.h5"),
         (*train, "--out", small_disk / "other"),
         ("train", "fno", "--resume", "--out", run, "--seeds", 2),
@@ -84,12 +84,14 @@ def test_in_a_folder_that_cannot_be_written_every_verb_says_so(
         ("evaluate", run),
         ("report", run, "--out", small_disk / "report.html"),
         ("sweep", "fno-burgers", "--data", burgers_file, "--param", "model.width=2,4", "--out", small_disk / "s"),
-    ):
+    )
+    for words in verbs:
         result = kitipde(*words)
         assert "Read-only file system" in _last_line(result.code, result.err), words
+    tally("folder that cannot be written", "verbs", len(verbs), [], "one line")
 
 
-def test_files_that_vanish_or_change_under_a_run_are_told(kitipde, tmp_path: Path, burgers_file: Path) -> None:
+def test_files_that_vanish_or_change_under_a_run_are_told(kitipde, tally, tmp_path: Path, burgers_file: Path) -> None:
     data, run = tmp_path / "d.h5", tmp_path / "run"
     data.write_bytes(burgers_file.read_bytes())
     assert kitipde("train", "fno", "--data", data, "--out", run, *settings(*TINY)).code == 0
@@ -110,6 +112,7 @@ def test_files_that_vanish_or_change_under_a_run_are_told(kitipde, tmp_path: Pat
             assert said in _last_line(result.code, result.err), path
             path.write_bytes(content)
             assert kitipde("evaluate", run).code == 0
+    tally("files of a run gone or cut", "files", 10, [], "one line")
 
 
 CLOCK = """
@@ -120,7 +123,7 @@ time.time = lambda: _true() + _jumps.choice([-1, 1]) * 3e7
 
 
 def test_a_clock_that_jumps_by_years_changes_nothing(
-    tmp_path: Path, commands: Commands, kitipde, burgers_file: Path
+    tmp_path: Path, commands: Commands, kitipde, tally, burgers_file: Path
 ) -> None:
     options = settings(*TINY, "training.checkpoint_seconds=0", "residual.kind=kiti")
     train = ("train", "fno", "--data", burgers_file, *options, "--out")
@@ -137,6 +140,7 @@ def test_a_clock_that_jumps_by_years_changes_nothing(
     assert_same(tmp_path / "steady", tmp_path / "jumping")
     seconds = [row["seconds"] for row in _rows(tmp_path / "jumping")]
     assert all(0 < each < 1e6 for each in seconds)
+    tally("clock that jumps by a year", "runs", 2, [], "the same bits; times of the future on all files")
 
 
 def _rows(run: Path) -> list[dict]:
@@ -146,7 +150,7 @@ def _rows(run: Path) -> list[dict]:
 
 
 def test_a_second_process_on_a_run_is_told_who_holds_it(
-    tmp_path: Path, commands: Commands, kitipde, burgers_file: Path
+    tmp_path: Path, commands: Commands, kitipde, tally, burgers_file: Path
 ) -> None:
     options = settings(*TINY, "training.epochs=100000")
     first = commands.start(
@@ -161,6 +165,7 @@ def test_a_second_process_on_a_run_is_told_who_holds_it(
     assert first.exitcode == 130
     assert "--resume" in (tmp_path / "log").read_text()
     assert list((tmp_path / "run" / "seed-0" / "checkpoints").iterdir())
+    tally("two processes on a run, SIGTERM", "runs", 1, [], "the lock names its holder; the state is saved")
 
 
 def _wait_for(path: Path) -> None:
@@ -168,18 +173,6 @@ def _wait_for(path: Path) -> None:
     while not path.exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     assert path.exists()
-
-
-@pytest.mark.parametrize(
-    ("redirection", "code", "said"),
-    [("| head -1", 0, ""), (">&-", 0, ""), ("2>&-", 0, ""), ("> /dev/full", 2, "No space left on device")],
-)
-def test_a_stdout_that_is_closed_or_full(burgers_file: Path, redirection: str, code: int, said: str) -> None:
-    line = f"set -o pipefail; {' '.join(COMMAND)} info {burgers_file} --json {redirection}"
-    result = subprocess.run(["bash", "-c", line], capture_output=True, text=True)
-    assert (result.returncode, "Traceback" in result.stderr) == (code, False), result.stderr
-    assert said in result.stderr
-    assert result.stderr.count("\n") <= 1, result.stderr
 
 
 MEMORY = """
@@ -193,7 +186,9 @@ resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 """
 
 
-def test_a_batch_that_does_not_fit_is_told_with_a_size_that_does(tmp_path: Path, commands: Commands, kitipde) -> None:
+def test_a_batch_that_does_not_fit_is_told_with_a_size_that_does(
+    tmp_path: Path, commands: Commands, kitipde, tally
+) -> None:
     sizes = ("--samples", 64, "--resolution", 1024, "--solve-resolution", 1024)
     assert kitipde("generate", "burgers", *sizes, "--out", tmp_path / "d.h5").code == 0
     options = settings("training.epochs=1", "model.width=64", "model.modes=8", "training.batch_size=48")
@@ -208,9 +203,10 @@ def test_a_batch_that_does_not_fit_is_told_with_a_size_that_does(tmp_path: Path,
     second = commands.start(*train, *advice, log=log, prepare=prepare)
     second.join()
     assert second.exitcode == 0, log.read_text()[-1000:]
+    tally("batch larger than memory", "runs", 2, [], "told with a size, which then fits")
 
 
-def test_a_network_that_does_not_fit_is_told(tmp_path: Path, commands: Commands, burgers_file: Path) -> None:
+def test_a_network_that_does_not_fit_is_told(tmp_path: Path, commands: Commands, tally, burgers_file: Path) -> None:
     log, prepare = tmp_path / "log", MEMORY.format(megabytes=500)
     train = ("train", "fno", "--data", burgers_file, "--out", tmp_path / "run", *settings("model.width=30000"))
     process = commands.start(*train, log=log, prepare=prepare)
@@ -218,3 +214,4 @@ def test_a_network_that_does_not_fit_is_told(tmp_path: Path, commands: Commands,
     assert process.exitcode == 1
     assert "Traceback" not in log.read_text()
     assert "kitipde: out of memory: " in log.read_text()
+    tally("network larger than memory", "runs", 1, [], "one line")
