@@ -47,8 +47,16 @@ class _Loader(yaml.SafeLoader):
         return mapping
 
 
-def _refusal(text: str, where: yaml.Event | yaml.Node) -> yaml.MarkedYAMLError:
-    return yaml.MarkedYAMLError(problem=text, problem_mark=where.start_mark)
+def _refusal(text: str, where: yaml.Event | yaml.Node) -> yaml.YAMLError:
+    return yaml.YAMLError(f"{text}{_place(where.start_mark)}")
+
+
+def _place(mark: Any) -> str:
+    return "" if mark is None else f" (line {mark.line + 1}, column {mark.column + 1})"
+
+
+def _whole_number(loader: _Loader, node: yaml.ScalarNode) -> int:
+    return int(loader.construct_scalar(node))
 
 
 class _Dumper(yaml.SafeDumper):
@@ -69,7 +77,7 @@ _Loader.yaml_implicit_resolvers = {}
 for _name, (_pattern, _first) in _CORE.items():
     for _class in (_Loader, _Dumper):
         _class.add_implicit_resolver(f"tag:yaml.org,2002:{_name}", re.compile(f"^(?:{_pattern})$"), _first)
-_Loader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(loader.construct_scalar(node)))
+_Loader.add_constructor("tag:yaml.org,2002:int", _whole_number)
 
 
 def parse_yaml(text: str) -> Any:
@@ -83,9 +91,7 @@ def parse_yaml(text: str) -> Any:
     try:
         return yaml.load(text, _Loader)
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        where = "" if mark is None else f" (line {mark.line + 1}, column {mark.column + 1})"
-        raise InputError(f"{error.problem}{where}") from error
+        raise InputError(f"{error.problem}{_place(error.problem_mark)}") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise InputError(" ".join(str(error).split())) from error
 

@@ -333,7 +333,7 @@ class Trainer:
             return
         try:
             self._continue_from(name)
-        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
             if isinstance(error, InputError):
                 raise
             place = self.replicas[0].checkpoints_path / name
@@ -351,6 +351,8 @@ class Trainer:
             for count, most in ((self.epoch, self.config.training.epochs), (self.step, self.steps)):
                 if type(count) is not int or not 0 <= count <= most:
                     raise ValueError(f"it was saved at epoch {self.epoch}, step {self.step}")
+            if not min(self.epoch, 1) <= self.standings[k].best_epoch <= self.epoch:
+                raise ValueError(f"its best epoch is {self.standings[k].best_epoch} of {self.epoch}")
             for place, counter in self.ensemble.counters(k).items():
                 counter.copy_(rest["counters"][place])
                 if place.endswith("_tally") and not self.processes.first:
