@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test lint types contracts unit test-slow test-gpu install clean
+.PHONY: demo test lint types contracts unit test-slow test-gpu faults install clean
 
 demo: install
 	$(BIN)/kitipde demo --out demo --overwrite
@@ -33,7 +33,11 @@ unit: install
 	$(BIN)/pytest -n 2 -m 'not slow and not gpu'
 
 test-slow: install
-	$(BIN)/pytest -m 'slow and not gpu'
+	$(BIN)/pytest -m 'slow and not gpu and not faults'
+
+# Kills, full disks, fuzzing: about half an hour.
+faults: install
+	$(BIN)/pytest tests/faults -m faults --faults-table docs/results/faults.md
 
 test-gpu: install
 	$(BIN)/pytest -m gpu

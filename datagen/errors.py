@@ -3,7 +3,10 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-__all__ = ["InputError", "unknown"]
+__all__ = ["InputError", "out_of_memory", "unknown"]
+
+# What torch and the libraries below it say; only some of it has a class of its own.
+_NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "bad_alloc", "Unable to allocate")
 
 
 class InputError(ValueError):
@@ -26,3 +29,8 @@ def unknown(kind: str, name: str, allowed: Iterable[str]) -> InputError:
     nearest = get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f"; did you mean '{nearest[0]}'?" if nearest else ""
     return InputError(f"unknown {kind} '{name}'{hint} (allowed: {', '.join(names)})")
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory was not enough, on a CPU or a GPU."""
+    return isinstance(error, MemoryError) or any(words in str(error) for words in _NO_MEMORY)

@@ -5,6 +5,7 @@ the instants in `t`. MATLAB writes two kinds of file: up to version 7 its own, f
 """
 
 import json
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from datagen.checks import positive
 from datagen.errors import InputError, unknown
 from datagen.grids import line, square
 from datagen.initial import initial_field, main_field
+from datagen.store.guard import guarded
 from datagen.store.ingest import ingest
 from datagen.store.layout import AttributeValue, Coordinate, Layout, Variable
 from datagen.store.reader import Dataset, reading
@@ -28,6 +30,7 @@ __all__ = ["MatDescription", "export_mat", "import_mat"]
 
 _NAMES = {"burgers": "u", "navier-stokes": "vorticity", "heat": "temperature"}
 _CONSTANTS = {"burgers": "nu", "navier-stokes": "nu", "heat": "alpha"}
+_ARRAYS = ("a", "u", "t")
 _LARGEST = 2**31 - 1
 """Bytes of one array that MATLAB's own format can hold."""
 
@@ -73,7 +76,10 @@ def import_mat(
     """
     with _arrays(source) as arrays:
         if "u" not in arrays:
-            raise InputError(f"{source} has no array 'u' (it has: {', '.join(sorted(arrays)) or 'nothing'})")
+            raise InputError(f"{source} has no array 'u' (expected: u, and a and t where there are any)")
+        for array_name, array in arrays.items():
+            if not isinstance(array, np.ndarray | _Reversed) or array.dtype.kind not in "iuf":
+                raise InputError(f"{source}: {array_name} is not an array of real numbers")
         shape = arrays["u"].shape
         if len(shape) not in (2, 4) or 0 in shape:
             raise InputError(f"{source}: u has the shape {shape} (expected: sample × x, or sample × x × y × time)")
@@ -84,10 +90,12 @@ def import_mat(
         names = [variable.name for variable in layout.variables]
 
         def read(samples: slice) -> dict[str, np.ndarray]:
-            values = np.asarray(arrays["u"][samples], np.float32)
-            read = {names[0]: values if values.ndim == 2 else np.moveaxis(values, -1, 1)}
-            if start is not None:
-                read[names[1]] = np.asarray(start[samples], np.float32)
+            # What is too large for float32 becomes infinite, which is refused with its samples.
+            with np.errstate(over="ignore"):
+                values = np.asarray(arrays["u"][samples], np.float32)
+                read = {names[0]: values if values.ndim == 2 else np.moveaxis(values, -1, 1)}
+                if start is not None:
+                    read[names[1]] = np.asarray(start[samples], np.float32)
             return read
 
         ingest(out, layout, shape[0], read, progress)
@@ -161,7 +169,7 @@ def _instants(source: Path, instants: Any, frames: int) -> Float[np.ndarray, " f
     if instants is None:
         return np.arange(1.0, frames + 1)
     values = np.asarray(instants[...], np.float64).ravel()
-    if len(values) != frames or not (np.diff(values) > 0).all():
+    if len(values) != frames or not np.isfinite(values).all() or not (np.diff(values) > 0).all():
         raise InputError(f"{source}: t has {len(values)} values that do not fit the {frames} frames of u")
     return values
 
@@ -171,7 +179,7 @@ class _Reversed:
 
     def __init__(self, stored: h5py.Dataset) -> None:
         self._stored = stored
-        self.shape = tuple(reversed(stored.shape))
+        self.shape, self.dtype = tuple(reversed(stored.shape)), stored.dtype
 
     def __getitem__(self, samples: Any) -> np.ndarray:
         if samples is ...:
@@ -187,14 +195,18 @@ def _arrays(source: Path) -> Iterator[dict[str, Any]]:
         yield _version_5(source)
         return
     with reading(source), h5py.File(source, "r") as file:
-        yield {str(name): _Reversed(item) for name, item in file.items() if isinstance(item, h5py.Dataset)}
+        names = [name for name in _ARRAYS if name in file]
+        yield {name: _Reversed(guarded(file, name, of_numbers=False)) for name in names}
 
 
 def _version_5(source: Path) -> dict[str, Any]:
     from scipy.io import loadmat
 
     try:
-        loaded = loadmat(source, variable_names=["a", "u", "t"])
+        with warnings.catch_warnings():
+            # Of a name that is there twice the last one counts; what would be lost here is told.
+            warnings.simplefilter("error")
+            loaded = loadmat(source, variable_names=list(_ARRAYS))
     except Exception as error:  # whatever a damaged byte leads scipy to
         raise InputError(f"{source} cannot be read as a .mat file: {' '.join(str(error).split())}") from error
     return {name: array for name, array in loaded.items() if not name.startswith("__")}

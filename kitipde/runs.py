@@ -9,9 +9,10 @@ RUN/seed-0/checkpoints/          what `--resume` continues from
 """
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
+from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 from kitipde.config import AirfoilOFormerConfig, RunConfig
@@ -23,6 +24,17 @@ if TYPE_CHECKING:
     from torch import nn
 
 __all__ = ["Replica", "Run", "RunFacts", "load", "open_run"]
+
+# What readers of a run rely on.
+_ROW = {"epoch": int, "train_loss": float, "validation_loss": float, "seconds": float, "learning_rate": float}
+_FACTS = {
+    "finished": (bool,),
+    "epochs": (int,),
+    "parameters": (int,),
+    "best_epoch": (int,),
+    "seconds": (int, float),
+    "best_validation_loss": (int, float, NoneType),
+}
 
 
 @dataclass(frozen=True)
@@ -76,39 +88,56 @@ class Replica:
         return self.path / "checkpoints"
 
     def metrics(self) -> list[dict[str, Any]]:
-        """The rows of `metrics.jsonl`; a last line that a crash cut off is left out."""
+        """The rows of `metrics.jsonl`, epoch after epoch; a last line that a crash cut off is left out.
+
+        Raises:
+            InputError: if any other line is damaged or missing.
+        """
         if not self.metrics_path.is_file():
             return []
-        rows = []
-        for line in self.metrics_path.read_text(encoding="utf-8").splitlines():
+        rows: list[dict[str, Any]] = []
+        lines = self.metrics_path.read_bytes().splitlines()
+        for number, line in enumerate(lines, 1):
             try:
-                rows.append(json.loads(line))
-            except ValueError:
-                break
+                row = json.loads(line)
+                if row["epoch"] != number or any(type(row[key]) is not kind for key, kind in _ROW.items()):
+                    raise ValueError(f"not the numbers of epoch {number}")
+            except (ValueError, KeyError, TypeError, RecursionError) as error:
+                if number == len(lines):
+                    break
+                raise InputError(f"{self.metrics_path} is damaged in line {number}: {error}") from error
+            rows.append(row)
         return rows
 
     def facts(self) -> dict[str, Any]:
-        """Parameters, seconds, memory, machine, best epoch, whether training has finished."""
-        return _read_json(self.path / "facts.json")
+        """Parameters, seconds, memory, machine, best epoch, whether training has finished.
+
+        Raises:
+            InputError: if they are missing or damaged.
+        """
+        path = self.path / "facts.json"
+        facts = _read_json(path)
+        for name, kinds in _FACTS.items():
+            if name not in facts or type(facts[name]) not in kinds:
+                raise InputError(f"{path} is damaged: its {name} is {facts.get(name)!r}")
+        return facts
 
     def load_model(self) -> "nn.Module":
         """The trained operator of the best epoch, in evaluation mode on the CPU.
 
         Raises:
-            InputError: if the weights are missing or belong to another model.
+            InputError: if the weights are missing, damaged or those of another model.
         """
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
         from kitipde.models import build_model
+        from kitipde.models.weights import unpack_weights
 
         if not self.best_path.is_file():
             raise InputError(f"{self.path} holds no trained weights yet (no {self.best_path.name})")
         model = build_model(self.config, self.dimension, self.resolution)
         try:
-            model.load_state_dict(load_file(self.best_path))
-        except (SafetensorError, RuntimeError, OSError) as error:
-            reason = str(error).splitlines()[0]
+            model.load_state_dict(unpack_weights(self.best_path.read_bytes()))
+        except (ValueError, RuntimeError, OSError) as error:
+            reason = " ".join(str(error).split())[:200]
             raise InputError(f"{self.best_path} does not hold the weights of this run's model: {reason}") from error
         return model.eval()
 
@@ -176,6 +205,10 @@ def open_run(path: str | Path) -> Run:
         facts = RunFacts(**_read_json(folder / "run.json"))
     except TypeError as error:
         raise InputError(f"{folder / 'run.json'} is not of this version: {error}") from error
+    wrong = [each.name for each in fields(facts) if type(getattr(facts, each.name)) is not each.type]
+    wrong += [name for name in ("dimension", "resolution") if name not in wrong and getattr(facts, name) < 1]
+    if wrong:
+        raise InputError(f"{folder / 'run.json'} is damaged: its {wrong[0]} is {getattr(facts, wrong[0])!r}")
     return Run(folder, config, facts)
 
 
@@ -201,7 +234,7 @@ def _read_json(path: Path) -> dict[str, Any]:
         document = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise InputError(f"{path} is missing: the run is incomplete") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} cannot be read: {error}") from error
     if not isinstance(document, dict):
         raise InputError(f"{path} is damaged: it is not a JSON object")

@@ -1,10 +1,12 @@
 """What is shipped, and that the README's commands are those the program has."""
 
+import os
 import re
 import shlex
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -44,6 +46,38 @@ def test_the_program_runs_from_the_wheel_alone(wheel, tmp_path) -> None:
     result = subprocess.run([sys.executable, "-S", "-P", "-c", code, *places], capture_output=True, text=True, cwd="/")
     assert result.returncode == 0, result.stderr
     assert "generate" in result.stdout
+
+
+@pytest.mark.slow
+def test_the_demo_runs_from_a_fresh_environment_outside_the_tree(wheel, tmp_path) -> None:
+    # Installs torch anew, from wherever pip is told to look: minutes, and about 1.3 GB.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+
+    def run(*words: str) -> str:
+        result = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True)
+        assert result.returncode == 0, result.stderr[-2000:]
+        return result.stdout
+
+    run(sys.executable, "-m", "venv", "venv")
+    pip = ("venv/bin/python", "-m", "pip", "install", "--quiet", "--constraint", str(ROOT / "constraints.txt"))
+    run(*pip, "torch")
+    run(*pip, str(wheel.filename))
+    place = run("venv/bin/python", "-c", "import kitipde, datagen; print(kitipde.__file__, datagen.__file__)")
+    assert place.count(str(tmp_path / "venv")) == 2
+    assert "verdict" in run("venv/bin/kitipde", "demo", "--out", "demo")
+
+
+def test_the_source_archive_builds_the_same_wheel(wheel, tmp_path) -> None:
+    build = [sys.executable, "-m", "hatchling", "build", "-d", str(tmp_path)]
+    subprocess.run([*build, "-t", "sdist"], cwd=ROOT, check=True, capture_output=True)
+    (archive,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(archive) as sources:
+        sources.extractall(tmp_path, filter="data")
+    (root,) = (path for path in tmp_path.iterdir() if path.is_dir())
+    subprocess.run([*build, "-t", "wheel"], cwd=root, check=True, capture_output=True)
+    (again,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(again) as built:
+        assert sorted(built.namelist()) == sorted(wheel.namelist())
 
 
 def readme_commands() -> list[str]:

@@ -136,6 +136,8 @@ class MeshGraphNets:
         if not dynamic:
             raise InputError(f"{folder / 'meta.json'} has no field that changes in time")
         self.frames = self._frames(len(dynamic[0]))
+        if not np.isfinite(self.step * float(self.frames[-1])):
+            raise InputError(f"{folder / 'meta.json'}: dt {self.step:g} is too large for {self.frames[-1]} frames")
 
     def __len__(self) -> int:
         return len(self._rows)

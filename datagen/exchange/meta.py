@@ -58,7 +58,7 @@ def read_meta(folder: Path) -> Meta:
         meta = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not JSON: {error}") from error
     try:
         features: Mapping[str, Mapping[str, Any]] = meta["features"]

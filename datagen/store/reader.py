@@ -1,6 +1,8 @@
 """Reading data sets: only what is asked for."""
 
 import json
+import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +15,7 @@ from jaxtyping import Float32
 
 from datagen.errors import InputError, unknown
 from datagen.resampling import Method, check_grid, downsample
+from datagen.store.guard import guarded
 from datagen.store.mesh import MESH_VARIABLES, Mesh
 from datagen.store.writer import (
     FORMAT,
@@ -24,6 +27,9 @@ from datagen.store.writer import (
 )
 
 __all__ = ["Dataset", "open_dataset", "reading"]
+
+# Evaluations are stored in folders named after it.
+_IDENTITY = re.compile("[0-9a-f]{64}")
 
 Selection = slice | Sequence[int]
 
@@ -109,9 +115,14 @@ class Dataset:
             self.identity = str(self.attributes["identity"])
             self.length = float(self.attributes["domain_length"])
             self.config: Mapping[str, Any] = json.loads(self.attributes["config"])
-            self._dims = {name: dimensions(item) for name, item in file.items() if not _is_dimension(item)}
+            if not _IDENTITY.fullmatch(self.identity):
+                raise ValueError(f"its identity '{self.identity[:80]}' is no SHA-256 sum")
+            if not isinstance(self.config, dict):
+                raise ValueError("its settings are not a mapping")
+            arrays = {str(name): guarded(file, str(name)) for name in file}
+            self._dims = {name: dimensions(item) for name, item in arrays.items() if not _is_dimension(item)}
             self.coordinates = {
-                name: np.asarray(item[()]) for name, item in file.items() if _is_coordinate(item) and name != "sample"
+                name: np.asarray(item[()]) for name, item in arrays.items() if _is_coordinate(item) and name != "sample"
             }
             self.samples = len(self.variable("sample"))
             self.mesh = self._read_mesh() if "mesh" in self._dims else None
@@ -128,6 +139,7 @@ class Dataset:
             self.times = np.atleast_1d(self.coordinates["time"]) if "time" in self.coordinates else None
             if not self.fields or any(name not in self._dims for name in IDENTITY_VARIABLES):
                 raise KeyError("variables are missing")
+            self._check_shapes()
 
     def __enter__(self) -> Self:
         return self
@@ -223,6 +235,16 @@ class Dataset:
         with reading(self.path):
             hidden = ("CLASS", "NAME", "DIMENSION_LIST", "REFERENCE_LIST")
             return {key: _plain(value) for key, value in self._file[name].attrs.items() if key not in hidden}
+
+    def _check_shapes(self) -> None:
+        if not math.isfinite(self.length) or not all(np.isfinite(values).all() for values in self.coordinates.values()):
+            raise ValueError("its coordinates are not finite")
+        sizes = {**self._sizes, "sample": self.samples}
+        for name in (*self.fields, *self.parameters):
+            shape = self.variable(name).shape
+            expected = tuple(sizes.get(dim) for dim in self._dims[name])
+            if shape != expected and (name in self.fields or None not in expected):
+                raise ValueError(f"'{name}' has the shape {shape}, its dimensions {expected}")
 
     def _read_mesh(self) -> Mesh:
         x, y, cells, kinds = (np.asarray(self.variable(name)[()]) for name in MESH_VARIABLES[1:])

@@ -3,13 +3,14 @@
 Exit codes: 0 done; 2 the input is wrong (one line on stderr); 1 an internal failure; 130 interrupted, resumable.
 """
 
+import io
 import os
 import sys
 from typing import NoReturn
 
 import typer
 
-from datagen.errors import InputError
+from datagen.errors import InputError, out_of_memory
 
 __all__ = ["app", "main"]
 
@@ -68,19 +69,47 @@ def main() -> NoReturn:
     # Threads that wait by spinning make a small model many times slower as soon as another process wants a core too.
     # The OpenMP runtime reads this when torch loads it, so it must be said before.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    _prepare_streams()
     try:
         code = app(standalone_mode=False)
+        # Here, where a reader that has gone or a full disk can still be told; not when the interpreter ends.
+        sys.stdout.flush()
     except InputError as error:
         code = _complain(str(error), 2)
     except typer.TyperException as error:
         code = _complain(error.format_message(), 2)
     except (KeyboardInterrupt, typer.Abort):
         code = _complain("interrupted", 130)
-    except BrokenPipeError:
-        # The reader of our stdout has gone (`| head`): nothing is wrong. Keep the interpreter from flushing into it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (BrokenPipeError, SystemExit):
+        # The reader of our stdout has gone (`| head`): nothing is wrong. Typer exits in this case and in no other.
+        _abandon_stdout()
         code = 0
+    except OSError as error:
+        what = f"{error.filename}: " if error.filename else ""
+        code = _complain(f"{what}{error.strerror or error}", 2)
+        _abandon_stdout()
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        code = _complain(f"out of memory: {next(iter(str(error).splitlines()), 'the machine has no more')}", 1)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _prepare_streams() -> None:
+    """Closed streams lead nowhere, and a character that a terminal cannot show is no reason to stop."""
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _abandon_stdout() -> None:
+    """Keep the interpreter from writing what is left to where it cannot be written."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _complain(message: str, code: int) -> int:

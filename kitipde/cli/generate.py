@@ -218,8 +218,9 @@ def _make(recipe: "Recipe", out: Path, device: str, shard: str, workers: int, ov
     if overwrite:
         if machine.shards > 1:
             raise InputError(f"--overwrite is for one process alone; with several, first remove {out} and {out}.parts")
-        making.remove_all(out)
-    if making.finished(recipe, out, machine.device):
+        if not dry_run:
+            making.remove_all(out)
+    elif making.finished(recipe, out, machine.device):
         remark(f"{out} is complete already")
         return
     work = making.discard_damaged_parts(making.plan(recipe, out, machine.device), machine)

@@ -63,7 +63,7 @@ def _document(data: "Dataset", verified: bool) -> dict[str, Any]:
         "fields": {
             name: {
                 "dims": list(dims),
-                "units": data.description(name)["units"],
+                "units": data.description(name).get("units", ""),
                 **asdict(field_statistics(data, name)),
             }
             for name, dims in data.fields.items()

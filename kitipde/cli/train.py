@@ -30,6 +30,9 @@ def train(
     ] = None,
     kiti: Annotated[bool | None, typer.Option(help="Collide the features while training, or do not.")] = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="How many seeds.")] = None,
+    deterministic: Annotated[
+        bool, typer.Option("--deterministic", help="The same bits every time on a GPU too, where that costs time.")
+    ] = False,
     track_condensation: Annotated[
         bool, typer.Option("--track-condensation", help="Record how condensed each layer is, epoch by epoch.")
     ] = False,
@@ -44,11 +47,11 @@ def train(
     """
     if model not in MODELS:
         raise unknown("model", model, MODELS)
-    if track_condensation:
-        assignments = [*(assignments or []), "training.track_condensation=true"]
+    switches = {"deterministic": deterministic, "track_condensation": track_condensation}
+    assignments = [*(assignments or []), *(f"training.{name}=true" for name, given in switches.items() if given)]
     if resume and (data or config or assignments or kiti is not None or overwrite):
         raise InputError("--resume keeps the settings of the run: only --out and --seeds go with it")
-    settings = _saved_settings(out) if resume else _settings(model, data, config, assignments or [], kiti, seeds)
+    settings = _saved_settings(out) if resume else _settings(model, data, config, assignments, kiti, seeds)
     from kitipde.training.launch import launch, on_first
     from kitipde.training.run import continue_run, start_run
     from kitipde.training.run import train as train_run

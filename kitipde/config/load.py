@@ -4,10 +4,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
-import yaml
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 from kitipde.config.schema import RunConfig
+from kitipde.config.text import parse_yaml, write_yaml
 from kitipde.errors import InputError, unknown
 
 __all__ = ["override", "place", "read_config", "resolve_config", "shipped_configs", "validate_config", "write_config"]
@@ -34,7 +35,7 @@ def read_config(source: str) -> Tree:
     """A configuration as nested dictionaries, from a file's path or the name of a shipped one.
 
     Raises:
-        InputError: if there is no such file, or it is no mapping in YAML.
+        InputError: if there is no such file, or it is no mapping of words to values in YAML.
     """
     shipped = shipped_configs()
     if source in shipped:
@@ -44,16 +45,27 @@ def read_config(source: str) -> Tree:
     else:
         raise unknown("configuration (give a .yaml file or a shipped name)", source, shipped)
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        tree = parse_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"cannot read the configuration {path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
         raise InputError(f"{path} is not YAML: {error}") from error
+    except InputError as error:
+        raise InputError(f"{path} cannot be read as YAML: {error}") from error
     if tree is None:
         return {}
     if not isinstance(tree, dict):
         raise InputError(f"{path} must be a mapping of sections to settings, not a {type(tree).__name__}")
+    _check_keys(path, tree)
     return tree
+
+
+def _check_keys(path: Path, tree: dict[Any, Any]) -> None:
+    for key, value in tree.items():
+        if not isinstance(key, str):
+            raise InputError(f"{path}: the key {key!r} is not a word")
+        if isinstance(value, dict):
+            _check_keys(path, value)
 
 
 def override(tree: Tree, assignments: Iterable[str]) -> Tree:
@@ -73,9 +85,9 @@ def override(tree: Tree, assignments: Iterable[str]) -> Tree:
         if not equals or not key.strip():
             raise InputError(f"--set takes KEY=VALUE, for example training.epochs=10, not '{text}'")
         try:
-            parsed = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise InputError(f"--set {key}: '{value}' is not a YAML value") from error
+            parsed = parse_yaml(value)
+        except InputError as error:
+            raise InputError(f"--set {key}: '{value}' is not a YAML value: {error}") from error
         tree = place(tree, key.strip(), parsed)
     return tree
 
@@ -119,10 +131,30 @@ def validate_config(schema: type[Model], tree: Tree) -> Model:
     Raises:
         InputError: naming the first wrong key, its value and what is allowed.
     """
+    _check_truth((schema,), tree)
     try:
         return schema.model_validate(tree)
     except ValidationError as error:
         raise InputError(_explain(schema, error)) from error
+
+
+def _check_truth(sections: Iterable[type[BaseModel]], tree: Tree, parents: str = "") -> None:
+    """Refuse true and false as numbers, which Python, and so pydantic, takes for 1 and 0."""
+    for key, value in tree.items():
+        fields = [section.model_fields[key] for section in sections if key in section.model_fields]
+        values = value if isinstance(value, list | tuple) else [value]
+        if isinstance(value, dict):
+            _check_truth(
+                [each for field in fields for each in _sections_of(field.annotation)], value, f"{parents}{key}."
+            )
+        elif fields and any(isinstance(each, bool) for each in values) and not any(map(_takes_truth, fields)):
+            raise InputError(
+                f"config key '{parents}{key}': true and false are not values of this setting (given {value})"
+            )
+
+
+def _takes_truth(field: FieldInfo) -> bool:
+    return field.annotation is bool or bool in get_args(field.annotation)
 
 
 def _explain(schema: type[BaseModel], error: ValidationError) -> str:
@@ -173,4 +205,4 @@ def _sections_of(annotation: Any) -> list[type[BaseModel]]:
 
 def write_config(config: BaseModel) -> str:
     """A configuration as YAML, complete: reading it back gives the same one."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    return write_yaml(config.model_dump(mode="json"))

@@ -2,9 +2,9 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
+from pydantic import Field, NonNegativeInt, model_validator
 
-from kitipde.config.section import Section
+from kitipde.config.section import Count, Section
 
 __all__ = ["ResidualConfig"]
 
@@ -43,7 +43,7 @@ class ResidualConfig(Section):
 
     kind: Literal["plain", "kiti", "kiti-published", "kiti-acceleration", "mixing", "gaussian", "dropout"] = "plain"
     layout: Literal["flat", "token", "channel"] = "flat"
-    collision_heads: PositiveInt = 256
+    collision_heads: Count = 256
     coll_coef: Coefficient | Literal["auto"] = 0.9
     target_rate: Finite | None = None
     dt: Finite = 1.0

@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import BeforeValidator, Field, NonNegativeFloat, PositiveFloat
 
 from kitipde.config.residual import ResidualConfig
-from kitipde.config.section import Section
+from kitipde.config.section import Count, Section
 from kitipde.config.training import OptimizerConfig, ScheduleConfig, TrainingConfig
 
 __all__ = [
@@ -37,11 +37,11 @@ class FNOConfig(Section):
     """
 
     name: Literal["fno"] = "fno"
-    modes: PositiveInt = 16
-    width: PositiveInt = 64
-    layers: PositiveInt = 4
+    modes: Count = 16
+    width: Count = 64
+    layers: Count = 4
     activation: Literal["relu", "gelu"] = "gelu"
-    projection_width: PositiveInt = 128
+    projection_width: Count = 128
     grid_endpoint: bool = False
     initialisation: Literal["original", "library"] = "original"
 
@@ -65,14 +65,14 @@ class OFormerConfig(Section):
     name: Literal["oformer"] = "oformer"
     attention: Literal["galerkin", "fourier"] = "galerkin"
     layer_norm: bool = True
-    width: PositiveInt = 96
+    width: Count = 96
     rope_scales: tuple[PositiveFloat, ...] = Field(default=(32.0, 16.0, 8.0, 8.0, 1.0), min_length=1)
     rope_min_frequency: PositiveFloat = 1.0 / 64.0
-    latent_width: PositiveInt = 192
-    cross_heads: PositiveInt = 4
+    latent_width: Count = 192
+    cross_heads: Count = 4
     query_scale: PositiveFloat = 8.0
     marching: Literal["pointwise", "propagator"] = "propagator"
-    marching_width: PositiveInt = 384
+    marching_width: Count = 384
 
 
 class AirfoilOFormerConfig(Section):
@@ -110,13 +110,13 @@ class DataConfig(Section):
     path: Path | None = None
     input: str = "u0"
     target: str = "u"
-    input_frames: PositiveInt = 1
-    output_frames: PositiveInt = 1
-    resolution: PositiveInt | None = None
+    input_frames: Count = 1
+    output_frames: Count = 1
+    resolution: Count | None = None
     downsample: Literal["stride", "spectral"] = "stride"
-    train: PositiveInt | None = None
-    validation: PositiveInt | None = None
-    test: PositiveInt | None = None
+    train: Count | None = None
+    validation: Count | None = None
+    test: Count | None = None
     normalize: Literal["none", "standard"] = "none"
 
 

@@ -1,11 +1,18 @@
 """The base of every settings model: closed to unknown keys, immutable once read."""
 
-from pydantic import BaseModel, ConfigDict
+from typing import Annotated
 
-__all__ = ["Section"]
+from pydantic import BaseModel, ConfigDict, Field
+
+__all__ = ["Count", "Section", "Seed"]
+
+Count = Annotated[int, Field(gt=0, le=2**31 - 1)]
+"""A whole number of something; larger ones are no settings but mistakes."""
+
+Seed = Annotated[int, Field(ge=0, le=2**62)]
 
 
 class Section(BaseModel):
-    """A group of settings. Unknown keys are refused and values do not change after reading."""
+    """A group of settings. Unknown keys and numbers that are not finite are refused; values stay as they were read."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)

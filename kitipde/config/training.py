@@ -2,10 +2,10 @@
 
 from typing import Literal, Self
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, NonNegativeFloat, PositiveFloat, model_validator
 
 from kitipde.config.optimizer_collisions import OptimizerCollisionsConfig
-from kitipde.config.section import Section
+from kitipde.config.section import Count, Section, Seed
 
 __all__ = ["OptimizerConfig", "ScheduleConfig", "TrainingConfig"]
 
@@ -33,7 +33,7 @@ class ScheduleConfig(Section):
     """
 
     name: Literal["constant", "step", "cosine", "onecycle"] = "step"
-    every: PositiveInt = 100
+    every: Count = 100
     factor: float = Field(default=0.5, gt=0.0, le=1.0)
     rise: float = Field(default=0.3, gt=0.0, lt=1.0)
     start_divisor: float = Field(default=25.0, ge=1.0, allow_inf_nan=False)
@@ -73,31 +73,34 @@ class TrainingConfig(Section):
         device: `auto` takes a GPU when there is one.
         devices: GPUs (or processes on a CPU) of one node that share each batch.
         nodes: machines that share each batch.
+        deterministic: whether operations whose sums depend on the order in which a GPU's threads come are replaced by
+            slower ones that do not, or refused where torch has none; a CPU has none of them.
         track_condensation: whether each epoch records how condensed each layer's weights are (`kitipde condense` has
             the definitions).
         tensorboard: whether the metrics are also written for TensorBoard (`pip install kitipde[tracking]`).
     """
 
-    epochs: PositiveInt = 500
-    batch_size: PositiveInt = 20
+    epochs: Count = 500
+    batch_size: Count = 20
     batch_reduction: Literal["mean", "sum"] = "mean"
     frame_reduction: Literal["sum", "mean"] = "sum"
-    curriculum_frames: PositiveInt | None = None
+    curriculum_frames: Count | None = None
     curriculum_share: float = Field(default=0.2, gt=0.0, le=1.0)
     unroll: Literal["autoregressive", "teacher-forcing", "one-step", "pushforward"] = "autoregressive"
     input_noise: NonNegativeFloat = 0.0
     clip_norm: PositiveFloat | None = None
     ema: float | None = Field(default=None, gt=0.0, lt=1.0)
-    patience: PositiveInt | None = None
-    seed: NonNegativeInt = 0
-    seeds: PositiveInt = 1
-    seeds_at_once: PositiveInt | Literal["auto"] = "auto"
+    patience: Count | None = None
+    seed: Seed = 0
+    seeds: Count = 1
+    seeds_at_once: Count | Literal["auto"] = "auto"
     precision: Literal["float32", "tf32", "bf16"] = "float32"
     checkpoint_seconds: NonNegativeFloat = 20.0
-    checkpoints_kept: PositiveInt = 2
+    checkpoints_kept: Count = 2
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    devices: PositiveInt = 1
-    nodes: PositiveInt = 1
+    devices: Count = 1
+    nodes: Count = 1
+    deterministic: bool = False
     track_condensation: bool = False
     tensorboard: bool = False
 

@@ -4,8 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
+from kitipde.config.text import parse_yaml
 from kitipde.errors import InputError
 
 if TYPE_CHECKING:
@@ -78,9 +77,12 @@ def parse_dimension(text: str) -> Dimension:
 
 def _value(word: str, text: str) -> Any:
     try:
-        return float(word) if _is_number(word) and not word.strip().lstrip("-").isdigit() else yaml.safe_load(word)
-    except yaml.YAMLError as error:
-        raise InputError(f"--param '{text}': '{word}' is not a YAML value") from error
+        value = parse_yaml(word)
+    except InputError as error:
+        raise InputError(f"--param '{text}': '{word}' is not a YAML value: {error}") from error
+    if isinstance(value, list | dict):
+        raise InputError(f"--param '{text}': '{word}' is not a single value (allowed: {_EXAMPLES})")
+    return value
 
 
 def _number(word: str, text: str) -> float | int:

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors.torch import load, save
 from torch import Tensor
 
 from kitipde.errors import InputError
 from kitipde.files import flush_folder
+from kitipde.models.weights import pack_weights, unpack_weights
 
 __all__ = ["Checkpoint", "forget_after", "intact_checkpoints", "read_checkpoint", "save_checkpoint"]
 
@@ -59,7 +59,7 @@ def save_checkpoint(folder: Path, name: str, checkpoint: Checkpoint, kept: int) 
         shutil.rmtree(leftover, ignore_errors=True)
     buffer = io.BytesIO()
     torch.save(checkpoint.rest, buffer)
-    weights, best = (save(_contiguous(each)) for each in (checkpoint.weights, checkpoint.best))
+    weights, best = (pack_weights(each) for each in (checkpoint.weights, checkpoint.best))
     contents = dict(zip(_FILES, (weights, best, buffer.getvalue()), strict=True))
     sums = {file: hashlib.sha256(content).hexdigest() for file, content in contents.items()}
     temporary = folder / f".{name}"
@@ -112,9 +112,14 @@ def read_checkpoint(folder: Path, name: str) -> Checkpoint:
         contents = _verified(folder / name)
         # weights_only: the file may come from a stranger, and loading it must not run its code.
         rest = torch.load(io.BytesIO(contents["state.pt"]), map_location="cpu", weights_only=True)
-        return Checkpoint(load(contents["model.safetensors"]), load(contents["best.safetensors"]), rest)
+        weights, best = (unpack_weights(contents[name]) for name in _FILES[:2])
+        return Checkpoint(weights, best, rest)
     except Exception as error:
-        raise InputError(f"the state {folder / name} cannot be read: {str(error).splitlines()[0]}") from error
+        raise InputError(f"the state {folder / name} cannot be read: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def forget_after(folder: Path, name: str) -> None:
@@ -135,7 +140,3 @@ def _verified(path: Path) -> dict[str, bytes]:
         if hashlib.sha256(content).hexdigest() != sums[file]:
             raise ValueError(f"{file} does not have its checksum")
     return contents
-
-
-def _contiguous(weights: Weights) -> Weights:
-    return {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}

@@ -38,6 +38,10 @@ def launch(config: TrainingConfig) -> Fabric:
     on_gpu = config.device != "cpu" and torch.cuda.is_available()
     if on_gpu and devices > torch.cuda.device_count():
         raise InputError(f"training.devices={devices}, but this machine has {torch.cuda.device_count()} GPUs")
+    if config.deterministic:
+        # cuBLAS reads this when the first product is made.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(config.deterministic)
     # Products only: `high` is TF32 on GPUs that have it. Collisions switch it off for their distances.
     torch.set_float32_matmul_precision("high" if config.precision == "tf32" else "highest")
     # What Lightning says about its own start is no news to who asked for two processes.

@@ -14,7 +14,7 @@ from torch import Tensor
 from kitipde.collisions import advance
 from kitipde.collisions.diagnostics import CollisionStatistics, collect, gap_warning
 from kitipde.config import RunConfig
-from kitipde.errors import InputError
+from kitipde.errors import InputError, out_of_memory
 from kitipde.files import write_atomically, write_json
 from kitipde.models import parameter_count
 from kitipde.models.flops import count_flops
@@ -24,6 +24,7 @@ from kitipde.training.batches import Fields, batch_order, draw
 from kitipde.training.checkpoint import Checkpoint, forget_after, read_checkpoint, save_checkpoint
 from kitipde.training.ensemble import Ensemble
 from kitipde.training.interrupt import Interrupt
+from kitipde.training.memory import batch_too_large
 from kitipde.training.objective import Objective, make_objective
 from kitipde.training.optimizer import MovingAverage, clip_gradients, join_states, make_optimizer, state_of
 from kitipde.training.processes import Processes
@@ -330,13 +331,28 @@ class Trainer:
                     replica.path.mkdir(parents=True, exist_ok=True)
                     record.restart(0)
             return
+        try:
+            self._continue_from(name)
+        except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            if isinstance(error, InputError):
+                raise
+            place = self.replicas[0].checkpoints_path / name
+            reason = " ".join(str(error).split())[:200]
+            raise InputError(f"the state {place} is not one of this run: {reason}; remove it, or begin anew") from error
+
+    def _continue_from(self, name: str) -> None:
         states = []
         for k, replica in enumerate(self.replicas):
             weights, best, rest = read_checkpoint(replica.checkpoints_path, name)
             self.ensemble.load_weights(k, weights)
             self.best[k] = {name: tensor.to(self.fabric.device) for name, tensor in best.items()}
             self.standings[k] = Standing(**rest["standing"])
-            self.epoch, self.step, self.epoch_seconds = rest["epoch"], rest["step"], rest["epoch_seconds"]
+            self.epoch, self.step, self.epoch_seconds = rest["epoch"], rest["step"], float(rest["epoch_seconds"])
+            for count, most in ((self.epoch, self.config.training.epochs), (self.step, self.steps)):
+                if type(count) is not int or not 0 <= count <= most:
+                    raise ValueError(f"it was saved at epoch {self.epoch}, step {self.step}")
+            if not min(self.epoch, 1) <= self.standings[k].best_epoch <= self.epoch:
+                raise ValueError(f"its best epoch is {self.standings[k].best_epoch} of {self.epoch}")
             for place, counter in self.ensemble.counters(k).items():
                 counter.copy_(rest["counters"][place])
                 if place.endswith("_tally") and not self.processes.first:
@@ -373,7 +389,7 @@ class Trainer:
 
     @contextmanager
     def _told(self) -> Iterator[None]:
-        """Trouble with the disk as one line."""
+        """Trouble with disk or memory as one line."""
         try:
             yield
         except OSError as error:
@@ -384,3 +400,21 @@ class Trainer:
                 f"cannot write to {folder}: {error.strerror or error}; the last state that was saved is whole: make "
                 "room and continue with --resume"
             ) from error
+        except (MemoryError, RuntimeError) as error:
+            if not out_of_memory(error):
+                raise
+            attempt = self._try_step if self.processes.count == 1 else None
+            size = min(self.config.training.batch_size, self.train_fields.samples)
+            raise batch_too_large(error, size, len(self.replicas), attempt) from None
+
+    def _try_step(self, samples: int) -> None:
+        """A step that changes nothing, with the longest way back there is."""
+        self.ensemble.train()
+        self.optimizer.zero_grad(set_to_none=True)
+        indices = torch.arange(samples, device=self.train_fields.home).expand(len(self.replicas), -1)
+        ((inputs, targets),) = self.train_fields.batches([indices])
+        unroll = self.config.training.unroll
+        last = self.train_fields.frames - 1
+        starts = torch.zeros_like(indices) if unroll == "one-step" else last if unroll == "pushforward" else 0
+        self.fabric.backward(self.forward(inputs, targets, starts).sum())
+        self.optimizer.zero_grad(set_to_none=True)

@@ -45,7 +45,7 @@ def start_run(config: RunConfig, out: Path, overwrite: bool = False) -> Run:
     Raises:
         InputError: if the folder is taken, or the settings do not fit the dataset.
     """
-    if out.exists() and not overwrite and (not out.is_dir() or any(out.iterdir())):
+    if out.exists() and not overwrite and (not out.is_dir() or _holds_something(out)):
         raise InputError(
             f"{out} exists; continue it with --resume, replace it with --overwrite, or choose another --out"
         )
@@ -64,7 +64,7 @@ def start_run(config: RunConfig, out: Path, overwrite: bool = False) -> Run:
         if config.training.tensorboard:
             check_tensorboard()
         _check_model(config, data)
-    if out.exists() and any(out.iterdir()):
+    if out.exists() and _holds_something(out):
         _remove_run(out)
     out.mkdir(parents=True, exist_ok=True)
     facts.save(out)
@@ -225,6 +225,11 @@ def _has_finished(replica: Replica, epochs: int) -> bool:
         return False
     facts = replica.facts()
     return bool(facts["finished"]) and (facts["epochs"] >= epochs or facts.get("stopped_early", False))
+
+
+def _holds_something(out: Path) -> bool:
+    """Whether there is more in a folder than what a start leaves behind that was killed before there was a run."""
+    return any(item.name != "run.json" and not item.name.startswith(".") for item in out.iterdir())
 
 
 def _remove_run(out: Path) -> None:

@@ -1,7 +1,7 @@
 """How far a replica has come, and the data that training may see."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from kitipde.data.mesh import MeshWindows
@@ -33,6 +33,11 @@ class Standing:
     best_epoch: int = 0
     seconds: float = 0.0
     warned: bool = False
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            if type(getattr(self, each.name)) is not each.type:
+                raise TypeError(f"{each.name} is {getattr(self, each.name)!r}")
 
     def facts(self, epochs: int) -> dict[str, Any]:
         """What `facts.json` says of it after some epochs."""

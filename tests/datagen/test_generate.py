@@ -1,12 +1,9 @@
 """Making a data set: the same file whatever interrupts it and whoever shares the work; faults leave no half file."""
 
 import os
-import random
 import resource
-import signal
 import subprocess
 import sys
-import time
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -77,27 +74,6 @@ def test_a_damaged_part_is_made_again(whole: Path, tmp_path: Path) -> None:
 
 def _kitipde(*arguments: str) -> list[str]:
     return [sys.executable, "-c", "from kitipde.cli import main; main()", *arguments]
-
-
-def _kill_at_random_moments(path: Path, kills: int, command: list[str]) -> int:
-    """Run, kill after a random time, run again …; then let it finish. Returns how often it was still at work."""
-    chance, hits = random.Random(kills), 0
-    for _ in range(kills):
-        process = subprocess.Popen(_kitipde(*command, "--out", str(path)), stderr=subprocess.DEVNULL)
-        time.sleep(chance.uniform(2.0, 6.0))
-        hits += process.poll() is None
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    subprocess.run(_kitipde("generate", *COMMAND, "--out", str(path)), check=True, stderr=subprocess.DEVNULL)
-    return hits
-
-
-@pytest.mark.slow
-def test_ten_kills_make_no_difference(whole: Path, tmp_path: Path) -> None:
-    path = tmp_path / "ns.h5"
-    _kill_at_random_moments(path, 10, ["generate", *COMMAND])
-    assert path.read_bytes() == whole.read_bytes()
-    assert sorted(item.name for item in tmp_path.iterdir()) == ["ns.h5"]
 
 
 class _Killed(BaseException):

@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 import pytest
 import xarray
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datagen.errors import InputError
@@ -82,6 +82,7 @@ def test_dask_reads_it_in_the_chunks_of_the_file(path: Path) -> None:
     assert mean == pytest.approx(_values(5)["vorticity"].mean(), rel=1e-5)
 
 
+@settings(deadline=None)
 @given(
     samples=st.lists(st.integers(-5, 4), max_size=7),
     frames=st.sampled_from([slice(None), slice(1, 3), slice(0, 1), slice(None, None, 2), slice(-1, None)]),
@@ -275,10 +276,9 @@ print(found)
 """
 
 
-@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
-def test_a_flipped_bit_is_found_or_changes_nothing(path: Path, tmp_path: Path, seed: int) -> None:
-    rounds = 60 if seed == 0 else 3000
-    command = [sys.executable, "-c", _FLIP, str(path), str(tmp_path / "spoilt.h5"), str(seed), str(rounds)]
+def test_a_flipped_bit_is_found_or_changes_nothing(path: Path, tmp_path: Path) -> None:
+    rounds = 60
+    command = [sys.executable, "-c", _FLIP, str(path), str(tmp_path / "spoilt.h5"), "0", str(rounds)]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr[-2000:]
     assert int(result.stdout) > rounds // 4

@@ -84,12 +84,6 @@ def test_killed_three_times_it_ends_with_the_same_bits(tmp_path, burgers_file, w
     kill_and_continue(burgers_file, whole, tmp_path / "killed", kills=3, seed=0)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", [1, 2])
-def test_killed_ten_times_it_ends_with_the_same_bits(tmp_path, burgers_file, whole, seed: int) -> None:
-    kill_and_continue(burgers_file, whole, tmp_path / "killed", kills=10, seed=seed)
-
-
 def test_a_damaged_state_is_told_and_the_one_before_is_used(tmp_path, burgers_file) -> None:
     options = ("training.checkpoint_seconds=0", "training.epochs=5")
     train(new_run(burgers_file, tmp_path / "whole", *options), StopAfter(), print)

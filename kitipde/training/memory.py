@@ -1,0 +1,50 @@
+"""When a batch does not fit into memory: what would."""
+
+import gc
+import traceback
+from collections.abc import Callable
+
+import torch
+
+from kitipde.errors import InputError, out_of_memory
+
+__all__ = ["batch_too_large"]
+
+
+def batch_too_large(
+    error: BaseException, batch: int, replicas: int, attempt: Callable[[int], None] | None
+) -> InputError:
+    """The complaint about a batch that memory was not enough for, with a size that was tried and fits.
+
+    Args:
+        error: what was raised; what its frames hold on to is given back.
+        batch: samples of the batch.
+        replicas: seeds that are stacked.
+        attempt: takes a step with as many samples; none where it cannot be tried.
+    """
+    traceback.clear_frames(error.__traceback__)
+    text = f"training.batch_size={batch} does not fit into memory"
+    if replicas > 1:
+        text += f" with {replicas} seeds at once (training.seeds_at_once=1 takes the least)"
+    if attempt is None:
+        return InputError(f"{text}: give a smaller one")
+    size = batch // 2
+    while size and not _fits(attempt, size):
+        size //= 2
+    if not size:
+        return InputError(f"{text}, nor does 1: make the network (model.width) or the grid (data.resolution) smaller")
+    return InputError(f"{text}; {size} does: start again with --overwrite --set training.batch_size={size}")
+
+
+def _fits(attempt: Callable[[int], None], size: int) -> bool:
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    try:
+        attempt(size)
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        traceback.clear_frames(error.__traceback__)
+        return False
+    return True
