@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test lint types contracts unit test-slow test-gpu install clean
+.PHONY: demo test lint types contracts unit test-slow test-gpu install checkpoints docs clean
 
 demo: install
 	$(BIN)/kitipde demo --out demo --overwrite
@@ -37,6 +37,16 @@ test-slow: install
 
 test-gpu: install
 	$(BIN)/pytest -m gpu
+
+# The pair of trained runs that ships in checkpoints/ (docs/checkpoints.md): 3 to 5 minutes on one core.
+PAIR := build/checkpoints
+checkpoints: install
+	$(BIN)/kitipde generate burgers --samples 448 --resolution 1024 --seed 0 --out $(PAIR)/burgers.h5
+	$(BIN)/kitipde train fno --no-kiti --config demo --data $(PAIR)/burgers.h5 --seeds 3 --out $(PAIR)/vanilla --overwrite
+	$(BIN)/kitipde train fno --kiti --config demo --data $(PAIR)/burgers.h5 --seeds 3 --out $(PAIR)/kiti --overwrite
+	rm -rf checkpoints
+	$(BIN)/kitipde export run $(PAIR)/vanilla --out checkpoints/burgers-vanilla
+	$(BIN)/kitipde export run $(PAIR)/kiti --out checkpoints/burgers-kiti
 
 clean:
 	rm -rf .venv build dist demo
