@@ -43,6 +43,7 @@ NOTEBOOKS := operator verdict
 docs: $(STAMP) .venv/.docs $(NOTEBOOKS:%=docs/notebooks/%.md)
 	$(BIN)/python -P docs/commands.py > docs/reference/commands.md
 	$(BIN)/zensical build --strict
+	! grep -rlE '<(script|img|link|iframe)[^>]+(src|href)="https?:[^"]+\.(js|css|png|svg|woff2?)"' site --include='*.html'
 
 .venv/.docs: pyproject.toml | $(STAMP)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'

@@ -28,9 +28,9 @@ def _reference(name: str, command: Any) -> Iterator[str]:
         return
     arguments = [each for each in command.params if each.param_type_name == "argument"]
     options = [each for each in command.params if each.param_type_name == "option"]
-    words = " ".join(f"{each.name.upper()}{'…' if each.nargs == -1 else ''}" for each in arguments)
-    yield f"\n## {name}\n\n{command.help.strip()}\n\n```text\n{name} {words} [OPTIONS]\n```\n"
-    yield "| | meaning | default |\n|---|---|---|"
+    words = "".join(f" {each.name.upper()}{'…' if each.nargs == -1 else ''}" for each in arguments)
+    yield f"\n## {name}\n\n{command.help.strip()}\n\n```text\n{name}{words} [OPTIONS]\n```\n"
+    yield "| argument, option | meaning | default |\n|---|---|---|"
     for each in arguments:
         yield f"| `{each.name.upper()}` | {each.help or ''} | |"
     for each in options:
