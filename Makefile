@@ -53,7 +53,8 @@ docs: $(STAMP) .venv/.docs $(NOTEBOOKS:%=docs/notebooks/%.md)
 docs/notebooks/%.md: docs/notebooks/%.py | .venv/.docs
 	mkdir -p build/notebooks
 	$(BIN)/jupytext --quiet --to ipynb --output build/notebooks/$*.ipynb $<
-	cd build/notebooks && ../../$(BIN)/jupyter nbconvert --log-level WARN --execute --to notebook --inplace $*.ipynb
+	cd build/notebooks && ../../$(BIN)/jupyter nbconvert --log-level WARN --KernelManager.transport=ipc \
+		--execute --to notebook --inplace $*.ipynb
 	$(BIN)/jupyter nbconvert --log-level WARN --to markdown --output-dir docs/notebooks build/notebooks/$*.ipynb
 	cp build/notebooks/$*.ipynb docs/notebooks/
 

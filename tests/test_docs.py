@@ -17,6 +17,7 @@ import yaml
 from kitipde.cli import app
 from kitipde.config.load import read_config, resolve_config, shipped_configs
 from kitipde.errors import InputError
+from kitipde.evaluation import MESH_METRICS, METRICS
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -175,6 +176,11 @@ def test_quoted_messages_are_those_of_the_program() -> None:
     for message in quoted:
         for piece in re.split(r"…", message):
             assert len(piece.strip(" ,;:'().")) < 5 or piece.strip() in source, f"{message}: {piece}"
+
+
+def test_every_metric_is_explained() -> None:
+    text = (DOCS / "metrics.md").read_text() + (DOCS / "airfoil.md").read_text()
+    assert not [each for each in (*(metric.name for metric in METRICS), *MESH_METRICS) if f"`{each}`" not in text]
 
 
 @pytest.mark.slow
