@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test lint types contracts unit test-slow test-gpu faults install clean
+.PHONY: demo test lint types contracts unit test-slow test-gpu faults install docs figures checkpoints clean
 
 demo: install
 	$(BIN)/kitipde demo --out demo --overwrite
@@ -42,5 +42,40 @@ faults: install
 test-gpu: install
 	$(BIN)/pytest -m gpu
 
+# The documentation as a site in site/: notebooks are executed, links and anchors checked, nothing is fetched when it is read.
+NOTEBOOKS := operator verdict
+docs: $(STAMP) .venv/.docs $(NOTEBOOKS:%=docs/notebooks/%.md)
+	$(BIN)/python -P docs/commands.py > docs/reference/commands.md
+	$(BIN)/zensical build --strict
+	! grep -rlE '<(script|img|link|iframe)[^>]+(src|href)="https?:[^"]+\.(js|css|png|svg|woff2?)"' site --include='*.html'
+
+.venv/.docs: pyproject.toml | $(STAMP)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	touch $@
+
+# build/ is where a notebook runs and leaves its files.
+docs/notebooks/%.md: docs/notebooks/%.py | .venv/.docs
+	mkdir -p build/notebooks
+	$(BIN)/jupytext --quiet --to ipynb --output build/notebooks/$*.ipynb $<
+	cd build/notebooks && ../../$(BIN)/jupyter nbconvert --log-level WARN --KernelManager.transport=ipc \
+		--execute --to notebook --inplace $*.ipynb
+	$(BIN)/jupyter nbconvert --log-level WARN --to markdown --output-dir docs/notebooks build/notebooks/$*.ipynb
+	cp build/notebooks/$*.ipynb docs/notebooks/
+
+# The figures of docs/mathematics.md, drawn by the program.
+figures: install
+	$(BIN)/python -P docs/figures.py
+
+# The pair of trained runs that ships in checkpoints/ (docs/checkpoints.md): 3 to 5 minutes on one core.
+PAIR := build/checkpoints
+checkpoints: install
+	$(BIN)/kitipde generate burgers --samples 448 --resolution 1024 --seed 0 --out $(PAIR)/burgers.h5
+	$(BIN)/kitipde train fno --no-kiti --config demo --data $(PAIR)/burgers.h5 --seeds 3 --out $(PAIR)/vanilla --overwrite
+	$(BIN)/kitipde train fno --kiti --config demo --data $(PAIR)/burgers.h5 --seeds 3 --out $(PAIR)/kiti --overwrite
+	rm -rf checkpoints
+	$(BIN)/kitipde export run $(PAIR)/vanilla --out checkpoints/burgers-vanilla
+	$(BIN)/kitipde export run $(PAIR)/kiti --out checkpoints/burgers-kiti
+
 clean:
-	rm -rf .venv build dist demo
+	rm -rf .venv build dist demo site
+	rm -rf docs/notebooks/*.md docs/notebooks/*.ipynb docs/notebooks/*_files docs/reference/commands.md

@@ -9,21 +9,25 @@ RUN/seed-0/checkpoints/          what `--resume` continues from
 """
 
 import json
-from dataclasses import asdict, dataclass, fields
+import os
+import shutil
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 from kitipde.config import AirfoilOFormerConfig, RunConfig
-from kitipde.config.load import read_config, resolve_config
+from kitipde.config.load import read_config, resolve_config, write_config
 from kitipde.errors import InputError
 from kitipde.files import write_json
 
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["Replica", "Run", "RunFacts", "load", "open_run"]
+__all__ = ["Replica", "Run", "RunFacts", "export_run", "load", "open_run"]
+
+_FACTS_FILE = "facts.json"
 
 # What readers of a run rely on.
 _ROW = {"epoch": int, "train_loss": float, "validation_loss": float, "seconds": float, "learning_rate": float}
@@ -42,7 +46,7 @@ class RunFacts:
     """What a run was trained on.
 
     Attributes:
-        dataset_path: where the file was.
+        dataset_path: where the file was; a relative path counts from the run folder.
         dataset_identity: which file it was, whatever its name.
         equation: what it holds.
         dimension: spatial axes.
@@ -115,7 +119,7 @@ class Replica:
         Raises:
             InputError: if they are missing or damaged.
         """
-        path = self.path / "facts.json"
+        path = self.path / _FACTS_FILE
         facts = _read_json(path)
         for name, kinds in _FACTS.items():
             if name not in facts or type(facts[name]) not in kinds:
@@ -157,8 +161,8 @@ class Run:
 
     @property
     def dataset_path(self) -> Path:
-        """Where the dataset was when the run was trained."""
-        return Path(self.facts.dataset_path)
+        """Where the dataset was when the run was trained; of an exported run, beside its folder."""
+        return self.path / self.facts.dataset_path
 
     @property
     def dataset_identity(self) -> str:
@@ -210,6 +214,45 @@ def open_run(path: str | Path) -> Run:
     if wrong:
         raise InputError(f"{folder / 'run.json'} is damaged: its {wrong[0]} is {getattr(facts, wrong[0])!r}")
     return Run(folder, config, facts)
+
+
+def export_run(run: Run, out: Path) -> None:
+    """Copy what a run's models need to be used and evaluated elsewhere: settings, best weights, metrics, facts.
+
+    States that training continues from stay behind, and so do the paths and the system's name of this machine; the
+    dataset is looked for beside the copy.
+
+    Args:
+        run: a run with at least one finished seed.
+        out: the folder to make; it must not exist.
+
+    Raises:
+        InputError: a seed has not finished, or the folder cannot be written to.
+    """
+    unfinished = [
+        each.seed for each in run.replicas if not (each.path / _FACTS_FILE).is_file() or not each.facts()["finished"]
+    ]
+    if unfinished or not run.replicas:
+        which = f"seed {unfinished[0]}" if unfinished else "every seed"
+        raise InputError(f"{run.path} is not finished ({which} is still to be trained): continue it with --resume")
+    dataset = run.dataset_path.name
+    config = run.config.model_copy(update={"data": run.config.data.model_copy(update={"path": Path(dataset)})})
+    temporary = out.with_name(f".{out.name}.{os.getpid()}.part")
+    try:
+        temporary.mkdir(parents=True)
+        for replica in run.replicas:
+            copy = temporary / replica.path.name
+            copy.mkdir()
+            shutil.copyfile(replica.best_path, copy / replica.best_path.name)
+            shutil.copyfile(replica.metrics_path, copy / replica.metrics_path.name)
+            write_json(copy / _FACTS_FILE, {name: fact for name, fact in replica.facts().items() if name != "platform"})
+        replace(run.facts, dataset_path=f"../{dataset}").save(temporary)
+        (temporary / "config.yaml").write_text(write_config(config), encoding="utf-8")
+        os.replace(temporary, out)
+    except OSError as error:
+        raise InputError(f"cannot write {out}: {error.strerror}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def load(path: str | Path, seed: int | None = None) -> "nn.Module":

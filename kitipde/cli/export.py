@@ -1,4 +1,4 @@
-"""`kitipde export`: a data set for other programs."""
+"""`kitipde export`: a data set for other programs, a trained run for other machines."""
 
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +10,7 @@ from kitipde.cli.console import progress, remark
 
 __all__ = ["app"]
 
-app = typer.Typer(no_args_is_help=True, help="Write a data set for other programs.")
+app = typer.Typer(no_args_is_help=True, help="Write a data set for other programs, or a run to hand on.")
 
 File = Annotated[Path, typer.Argument(help="A data set.")]
 Out = Annotated[Path, typer.Option(help="The file to make.")]
@@ -39,6 +39,20 @@ def well(file: File, out: Out, overwrite: Overwrite = False) -> None:
     with open_dataset(file) as data, progress("export", "samples") as show:
         export_well(data, out, lambda done, total: show(done, total, ""))
     remark(f"made {out}: {out.stat().st_size / 1e6:.1f} MB")
+
+
+@app.command()
+def run(
+    folder: Annotated[Path, typer.Argument(help="A run folder, all of its seeds finished.")],
+    out: Annotated[Path, typer.Option(help="The folder to make.")],
+) -> None:
+    """What others need to evaluate a trained run: settings, best weights, metrics; no training states, no paths."""
+    from kitipde.runs import export_run, open_run
+
+    if out.exists():
+        raise InputError(f"{out} exists; choose another --out or remove it")
+    export_run(open_run(folder), out)
+    remark(f"made {out}: {sum(path.stat().st_size for path in out.glob('seed-*/*')) / 1e6:.1f} MB")
 
 
 def _refuse_existing(out: Path, overwrite: bool) -> None:

@@ -1,4 +1,4 @@
-"""`kitipde import`: published data into our format."""
+"""`kitipde import`: published data, and your own, into our format."""
 
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +10,7 @@ from kitipde.cli.console import progress, remark
 
 __all__ = ["app"]
 
-app = typer.Typer(no_args_is_help=True, help="Turn published data into a data set.")
+app = typer.Typer(no_args_is_help=True, help="Turn published data, or your own, into a data set.")
 
 
 @app.command()
@@ -65,6 +65,46 @@ def meshgraphnets(
     with progress("import", "samples") as show:
         import_meshgraphnets(folder, out, selection, lambda done, total: show(done, total, ""), remark)
     remark(f"made {out}: {out.stat().st_size / 1e6:.1f} MB")
+
+
+@app.command()
+def netcdf(
+    file: Annotated[Path, typer.Argument(help="NetCDF with the dimensions sample, x (y, time), or others renamed.")],
+    out: Annotated[Path, typer.Option(help="The data set to make.")],
+    equation: Annotated[str, typer.Option(help="What the fields are solutions of, in one word.")],
+    rename: Annotated[
+        list[str] | None, typer.Option(metavar="OLD=NEW", help="Rename a dimension or variable; may be repeated.")
+    ] = None,
+    variable: Annotated[
+        list[str] | None, typer.Option(help="Take this variable, by its new name; may be repeated; all if left out.")
+    ] = None,
+    length: Annotated[str, typer.Option(help="Side of the domain; empty: from the coordinate x.")] = "",
+    constant: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="A number of the equation; may be repeated.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the data set.")] = False,
+) -> None:
+    """Your own fields on a uniform periodic grid, from any NetCDF file that xarray opens."""
+    from datagen.exchange.arrays import ArrayDescription, import_netcdf
+    from datagen.recipes import parse_number
+
+    if out.exists() and not overwrite:
+        raise InputError(f"{out} exists; --overwrite replaces it")
+    names = dict(_assigned("rename", text) for text in rename or ())
+    constants = {
+        name: parse_number(name, text) for name, text in (_assigned("constant", each) for each in constant or ())
+    }
+    description = ArrayDescription(equation, parse_number("length", length) if length else None, constants)
+    with progress("import", "samples") as show:
+        import_netcdf(file, out, description, names, tuple(variable or ()), lambda done, total: show(done, total, ""))
+    remark(f"made {out}: {out.stat().st_size / 1e6:.1f} MB")
+
+
+def _assigned(option: str, text: str) -> tuple[str, str]:
+    name, _, value = text.partition("=")
+    if not (name and value):
+        raise InputError(f"--{option} takes two names with = between them, not '{text}'")
+    return name, value
 
 
 def _range(name: str, text: str) -> tuple[int, int]:

@@ -1,0 +1,133 @@
+"""Own arrays as a data set: what goes in comes out, and what does not fit is told."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray
+
+from datagen.errors import InputError
+from datagen.exchange.arrays import ArrayDescription, import_netcdf, save_dataset
+from datagen.store import open_dataset
+from datagen.store.verify import verify
+
+DESCRIPTION = ArrayDescription("advection", constants={"speed": 2.0})
+
+
+def waves(points: int = 16, samples: int = 6) -> xarray.Dataset:
+    """Translations of random waves on [0, 2)."""
+    x = 2 * np.arange(points) / points
+    shift = np.random.default_rng(0).uniform(size=(samples, 1))
+    fields = {name: (("sample", "x"), np.sin(np.pi * (x - shift - t))) for name, t in (("u0", 0), ("u", 1))}
+    return xarray.Dataset({**fields, "shift": ("sample", shift[:, 0])}, {"x": x})
+
+
+def flows(points: int = 8, frames: int = 3) -> xarray.Dataset:
+    """Frames on the unit square, the axes in an order that is not ours."""
+    places = np.arange(points) / points
+    values = np.random.default_rng(1).standard_normal((frames, points, points, 4))
+    return xarray.Dataset(
+        {"w": (("time", "y", "x", "sample"), values), "mask": (("y", "x"), np.outer(places, places**2))},
+        {"time": np.arange(1.0, frames + 1), "x": places, "y": places},
+    )
+
+
+def test_fields_parameters_length_and_constants_come_back(tmp_path: Path) -> None:
+    source, out = waves(), tmp_path / "waves.h5"
+    save_dataset(source, out, DESCRIPTION)
+    with open_dataset(out) as data:
+        assert (data.equation, data.grid, data.samples) == ("advection", (16,), 6)
+        assert data.length == pytest.approx(2.0, rel=1e-12)
+        assert data.attributes["speed"] == 2.0
+        np.testing.assert_array_equal(data.read("u"), source["u"].to_numpy().astype("float32"))
+        np.testing.assert_array_equal(data.parameter("shift"), source["shift"])
+    assert verify(out).samples == 6
+
+
+def test_axes_are_put_in_order_whatever_order_they_have(tmp_path: Path) -> None:
+    source = flows()
+    save_dataset(source, tmp_path / "flows.h5", DESCRIPTION)
+    with open_dataset(tmp_path / "flows.h5") as data:
+        assert data.fields["w"] == ("sample", "time", "x", "y")
+        expected = source["w"].transpose("sample", "time", "x", "y").to_numpy().astype("float32")
+        np.testing.assert_array_equal(data.read("w"), expected)
+        np.testing.assert_array_equal(data.read("mask"), source["mask"].transpose("x", "y").astype("float32"))
+        assert data.times is not None
+        assert data.times.tolist() == [1.0, 2.0, 3.0]
+
+
+def test_what_xarray_reads_of_a_data_set_of_ours_can_be_saved_again(tmp_path: Path) -> None:
+    save_dataset(waves(), tmp_path / "a.h5", DESCRIPTION)
+    with xarray.open_dataset(tmp_path / "a.h5", engine="h5netcdf") as source:
+        save_dataset(source.isel(sample=slice(3)), tmp_path / "b.h5", DESCRIPTION)
+    with open_dataset(tmp_path / "b.h5") as data:
+        assert data.samples == 3
+
+
+def test_lazy_arrays_are_read_piece_by_piece(tmp_path: Path) -> None:
+    save_dataset(waves().chunk({"sample": 2}), tmp_path / "lazy.h5", DESCRIPTION)
+    save_dataset(waves(), tmp_path / "eager.h5", DESCRIPTION)
+    with open_dataset(tmp_path / "lazy.h5") as lazy, open_dataset(tmp_path / "eager.h5") as eager:
+        assert lazy.identity == eager.identity
+
+
+def test_the_command_renames_and_chooses(kitipde, tmp_path: Path) -> None:
+    waves().rename(sample="batch", x="lon", u="later").to_netcdf(tmp_path / "mine.nc", engine="h5netcdf")
+    rename = [word for pair in ("batch=sample", "lon=x", "later=u") for word in ("--rename", pair)]
+    words = ["--equation", "advection", "--constant", "speed=2", "--variable", "u0", "--variable", "u", "--length", "2"]
+    result = kitipde("import", "netcdf", tmp_path / "mine.nc", "--out", tmp_path / "mine.h5", *rename, *words)
+    assert result.code == 0, result.err
+    with open_dataset(tmp_path / "mine.h5") as data:
+        assert set(data.fields) == {"u0", "u"}
+
+
+def with_end_point() -> xarray.Dataset:
+    return waves().assign_coords(x=np.linspace(0, 2, 16))
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        (waves().isel(sample=0), "sample and x are needed"),
+        (waves().drop_vars("x"), "length of the domain is not known"),
+        (waves().assign_coords(x=np.arange(16.0) ** 2), "not equally spaced"),
+        (waves().rename(u="checksums", shift="seeds").assign(u=(("sample", "z"), np.zeros((6, 2)))), "variable 'u'"),
+        (waves().assign(u=waves()["u"] * 1j), "complex"),
+        (waves().assign(u=waves()["u"] * np.nan), "not finite"),
+        (waves().assign(u=waves()["u"] * 1e300), "not finite"),
+        (waves()[["shift"]].assign_coords(x=np.arange(4.0)), "no variable is a field"),
+        (flows().drop_vars("time"), "no instants"),
+        (flows().assign_coords(time=[1.0, 3.0, 2.0]), "time is not rising"),
+        (flows().isel(y=slice(4)), "allowed: a square"),
+        (waves().rename(u="cells"), "format uses itself"),
+    ],
+)
+def test_what_does_not_fit_is_named_and_nothing_is_written(source, told: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=told):
+        save_dataset(source, tmp_path / "no.h5", DESCRIPTION)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_grid_with_its_end_point_is_told_from_the_length(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="leave out the end point"):
+        save_dataset(with_end_point(), tmp_path / "no.h5", ArrayDescription("advection", length=2.0))
+
+
+@pytest.mark.parametrize("name", ["", "Two Words", "../up"])
+def test_an_equation_has_a_simple_name(name: str) -> None:
+    with pytest.raises(InputError, match="is no name"):
+        ArrayDescription(name)
+
+
+def test_a_file_that_is_not_netcdf_is_refused_in_a_line(kitipde, tmp_path: Path) -> None:
+    (tmp_path / "text.nc").write_text("no data")
+    result = kitipde("import", "netcdf", tmp_path / "text.nc", "--out", tmp_path / "x.h5", "--equation", "advection")
+    assert result.code == 2
+    assert result.err.count("\n") == 1
+    assert "cannot be read as NetCDF" in result.err
+
+
+def test_a_data_set_of_ours_needs_no_import(tmp_path: Path) -> None:
+    save_dataset(waves(), tmp_path / "a.h5", DESCRIPTION)
+    with pytest.raises(InputError, match="already"):
+        import_netcdf(tmp_path / "a.h5", tmp_path / "b.h5", DESCRIPTION)
