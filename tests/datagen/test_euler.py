@@ -133,7 +133,7 @@ def test_the_steady_far_field_knows_the_lift() -> None:
 
 @pytest.mark.slow
 def test_known_lift_and_drag_of_naca_0012() -> None:
-    found = steady("0012", [(0.5, 1.25), (0.8, 1.25), (0.8, 0.0)], 192, 48, steps=2000)
+    found = steady("0012", [(0.5, 1.25), (0.8, 1.25), (0.8, 0.0)], 192, 48, steps=2000, compiled=True)
     assert found.lift[0] == pytest.approx(0.1798, rel=0.03)
     assert abs(found.drag[0]) < 0.0010
     assert found.lift[1] == pytest.approx(0.355, rel=0.03)
@@ -143,7 +143,7 @@ def test_known_lift_and_drag_of_naca_0012() -> None:
 
 @pytest.mark.slow
 def test_the_standard_mesh_is_fine_enough_for_them() -> None:
-    found = steady("0012", [(0.5, 1.25), (0.8, 1.25)], steps=2000)
+    found = steady("0012", [(0.5, 1.25), (0.8, 1.25)], steps=2000, compiled=True)
     assert found.lift == pytest.approx([0.1798, 0.355], rel=0.03)
     assert abs(found.drag[0]) < 0.0010
     assert found.drag[1] == pytest.approx(0.0230, rel=0.05)
