@@ -59,8 +59,7 @@ docs/notebooks/%.md: docs/notebooks/%.py | .venv/.docs
 	$(BIN)/jupytext --quiet --to ipynb --output build/notebooks/$*.ipynb $<
 	cd build/notebooks && ../../$(BIN)/jupyter nbconvert --log-level WARN --KernelManager.transport=ipc \
 		--execute --to notebook --inplace $*.ipynb
-	$(BIN)/jupyter nbconvert --log-level WARN --coalesce-streams --to markdown \
-		--output-dir docs/notebooks build/notebooks/$*.ipynb
+	$(BIN)/jupyter nbconvert --log-level WARN --to markdown --output-dir docs/notebooks build/notebooks/$*.ipynb
 	cp build/notebooks/$*.ipynb docs/notebooks/
 
 # The figures of docs/mathematics.md, drawn by the program.
