@@ -113,7 +113,7 @@ optimizer = torch.optim.Adam(model.parameters(), lr=4e-3)
 schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
 history = []
 clock = time.perf_counter()
-for epoch in range(epochs):
+for _ in range(epochs):
     order = torch.randperm(300)
     total = 0.0
     for chosen in order.split(batch):
@@ -124,8 +124,8 @@ for epoch in range(epochs):
         total += loss.item() * len(chosen)
     schedule.step()
     history.append(total / 300)
-    if epoch % 10 == 9:
-        print(f"epoch {epoch + 1:2d}: {history[-1]:.4f}")
+for epoch in range(9, epochs, 10):
+    print(f"epoch {epoch + 1:2d}: {history[epoch]:.4f}")
 print(f"{time.perf_counter() - clock:.0f} s")
 
 # %% [markdown]
