@@ -15,7 +15,7 @@ from jaxtyping import Float32
 
 from datagen.errors import InputError, unknown
 from datagen.resampling import Method, check_grid, downsample
-from datagen.store.guard import guarded
+from datagen.store.guard import check_heaps, guarded
 from datagen.store.mesh import MESH_VARIABLES, Mesh
 from datagen.store.writer import (
     FORMAT,
@@ -74,6 +74,7 @@ def open_dataset(path: str | Path) -> "Dataset":
             f"{path} is not an HDF5 file, so not a data set of ours (`kitipde import` reads other formats)"
         )
     with reading(path):
+        check_heaps(path)
         file = h5py.File(path, "r")
     try:
         return Dataset(path, file)
