@@ -238,6 +238,9 @@ class Dataset:
             return {key: _plain(value) for key, value in self._file[name].attrs.items() if key not in hidden}
 
     def _check_shapes(self) -> None:
+        for name, value in self.attributes.items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ValueError(f"its attribute '{name}' is {value}")
         if not math.isfinite(self.length) or not all(np.isfinite(values).all() for values in self.coordinates.values()):
             raise ValueError("its coordinates are not finite")
         sizes = {**self._sizes, "sample": self.samples}
