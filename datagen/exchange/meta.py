@@ -65,7 +65,7 @@ def read_meta(folder: Path) -> Meta:
         names: Sequence[str] = meta.get("field_names") or list(features)
         fields = tuple(_field(str(name), features[name]) for name in names)
         step, simulator = float(meta.get("dt") or 0.0), str(meta.get("simulator") or "")
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         if isinstance(error, InputError):
             raise InputError(f"{path}: {error}") from error
         raise InputError(f"{path} does not describe its fields: {type(error).__name__} {error}") from error

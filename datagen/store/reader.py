@@ -15,7 +15,7 @@ from jaxtyping import Float32
 
 from datagen.errors import InputError, unknown
 from datagen.resampling import Method, check_grid, downsample
-from datagen.store.guard import guarded
+from datagen.store.guard import check_heaps, guarded
 from datagen.store.mesh import MESH_VARIABLES, Mesh
 from datagen.store.writer import (
     FORMAT,
@@ -74,6 +74,7 @@ def open_dataset(path: str | Path) -> "Dataset":
             f"{path} is not an HDF5 file, so not a data set of ours (`kitipde import` reads other formats)"
         )
     with reading(path):
+        check_heaps(path)
         file = h5py.File(path, "r")
     try:
         return Dataset(path, file)
@@ -237,6 +238,9 @@ class Dataset:
             return {key: _plain(value) for key, value in self._file[name].attrs.items() if key not in hidden}
 
     def _check_shapes(self) -> None:
+        for name, value in self.attributes.items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ValueError(f"its attribute '{name}' is {value}")
         if not math.isfinite(self.length) or not all(np.isfinite(values).all() for values in self.coordinates.values()):
             raise ValueError("its coordinates are not finite")
         sizes = {**self._sizes, "sample": self.samples}

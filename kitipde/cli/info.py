@@ -59,7 +59,7 @@ def _document(data: "Dataset", verified: bool) -> dict[str, Any]:
         "identity": data.identity,
         "verified": verified,
         "config": dict(data.config),
-        "attributes": {name: value for name, value in data.attributes.items() if name not in hidden},
+        "attributes": {name: _plain(value) for name, value in data.attributes.items() if name not in hidden},
         "fields": {
             name: {
                 "dims": list(dims),
@@ -70,6 +70,11 @@ def _document(data: "Dataset", verified: bool) -> dict[str, Any]:
         },
         "parameters": list(data.parameters),
     }
+
+
+def _plain(value: Any) -> Any:
+    """An attribute as a number or text; files from elsewhere may hold others."""
+    return value if isinstance(value, str | int | float) else str(value)
 
 
 def _show(document: dict[str, Any]) -> None:

@@ -229,6 +229,15 @@ def test_each_unreadable_file_is_told_apart_in_one_line(
     assert "\n" not in str(caught.value)
 
 
+def test_a_heap_of_texts_without_end_is_refused_before_hdf5_walks_it(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    place = content.index(b"GCOL") + 16
+    content[place : place + 16] = bytes(16)
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="the heap of its texts is damaged"):
+        open_dataset(path)
+
+
 def test_values_that_are_not_finite_are_found(tmp_path: Path) -> None:
     values = _values(3)
     values["vorticity"][1, 2, 3, 4] = np.nan

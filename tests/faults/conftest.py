@@ -1,5 +1,6 @@
 """The fault campaign: a count of what was tried and of what went wrong, printed at the end and written as a table."""
 
+import datetime
 import multiprocessing
 import os
 import platform
@@ -55,24 +56,27 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         terminalreporter.line(f"{row.what}: {row.tried} {row.unit}, {row.failures} failures {row.note}".rstrip())
     path = config.getoption("faults_table", None)
     if path is not None:
-        path.write_text(_table(rows, terminalreporter), encoding="utf-8")
+        before = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+        path.write_text(_table(rows, before), encoding="utf-8")
 
 
-def _table(rows: list[Row], reporter: pytest.TerminalReporter) -> str:
+def _table(rows: list[Row], before: list[str]) -> str:
+    """The counts as Markdown; lines of parts of the campaign that were not run this time stay as they were."""
     import torch
 
+    today = datetime.date.today()
+    new = {row.what: f"| {row.what} | {row.tried} {row.unit} | {row.failures} | {row.note} | {today} |" for row in rows}
+    old = {line.split(" | ")[0].removeprefix("| "): line for line in before if line.startswith("| ")}
+    old.pop("what", None)
     lines = [
         "# Faults: what was tried, what failed",
         "",
         f"`make faults`, version {package.__version__}, Python {platform.python_version()}, torch {torch.__version__}, "
         f"{torch.get_num_threads()} thread of {os.cpu_count()} cores of a shared {platform.machine()} server, no GPU.",
         "",
-        "| what | tried | failures | how |",
-        "|---|---|---|---|",
-        *(f"| {row.what} | {row.tried} {row.unit} | {row.failures} | {row.note} |" for row in rows),
-        "",
-        f"Tests: {len(reporter.stats.get('passed', []))} passed, {len(reporter.stats.get('failed', []))} failed, "
-        f"{len(reporter.stats.get('skipped', []))} skipped.",
+        "| what | tried | failures | what is asked | date |",
+        "|---|---|---|---|---|",
+        *{**old, **new}.values(),
         "",
     ]
     return "\n".join(lines)

@@ -63,7 +63,8 @@ def base(tmp_path_factory, burgers_file: Path) -> Path:
 @pytest.fixture
 def fuzzed(commands: Commands, tally) -> Callable[[str, Case, int], None]:
     def run(what: str, case: Case, count: int) -> None:
-        tally(f"fuzz: {what}", "cases", count, run_cases(commands.context, case, count))
+        asked = "no traceback, no hang, nothing wrong in silence"
+        tally(f"fuzz: {what}", "cases", count, run_cases(commands.context, case, count), asked)
 
     return run
 
@@ -142,7 +143,9 @@ def test_any_tree_over_the_schema_is_settings_or_one_line(tally, count: int) -> 
             assert resolve_config(parse_yaml(write_config(read[0]))) == read[0]
 
     run()
-    tally("fuzz: settings, trees over the schema", "cases", tried, [])
+    tally(
+        "fuzz: settings, trees over the schema", "cases", tried, [], "settings that read back as the same, or one line"
+    )
 
 
 # --- what loads code

@@ -101,7 +101,7 @@ def test_files_that_vanish_or_change_under_a_run_are_told(kitipde, tally, tmp_pa
         (weights, "no trained weights", "best.safetensors does not hold"),
         (facts, "facts.json", "facts.json"),
         (run / "run.json", "run.json", "run.json"),
-        (run / "config.yaml", "config.yaml", "does not hold the weights of this run's model"),
+        (run / "config.yaml", "config.yaml", "config.yaml"),
     ):
         content = path.read_bytes()
         for said in (gone, cut):
