@@ -123,7 +123,7 @@ def _quick() -> tuple[Problem, ...]:
                 "data.validation=8",
                 "data.test=8",
                 "training.batch_size=8",
-                "training.epochs=40",
+                "training.epochs=20",
                 "training.curriculum_frames=2",
             ),
             (MESH_ARMS["vanilla"], MESH_ARMS["kiti"]),
