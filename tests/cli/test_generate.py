@@ -1,8 +1,10 @@
 """`kitipde generate` as its user meets it."""
 
 import math
+import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -135,12 +137,14 @@ def test_an_out_that_cannot_be_written_is_one_line(
 def test_interruption_exits_130_and_the_command_continues() -> None:
     arguments = ["generate", "navier-stokes", "--samples", "200", "--resolution", "64", "--out", "ns.h5"]
     command = [sys.executable, "-c", "from kitipde.cli import main; main()", *arguments]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+    # Where the tests run in the background of a shell it has SIGINT ignored, and children inherit that.
+    listening = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=listening) as process:
         assert process.stderr is not None
         for line in process.stderr:
             if line.startswith("navier-stokes: 0/"):
                 break
-        process.send_signal(2)
+        process.send_signal(signal.SIGINT)
         rest = process.stderr.read()
     assert process.returncode == 130, rest
     assert "Traceback" not in rest

@@ -192,7 +192,8 @@ def test_first_gradients_of_seeds_at_once_are_those_of_seeds_alone(mesh_file, tm
 
 
 def test_every_site_collides_at_the_rate_that_was_asked_for(mesh_file, tmp_path) -> None:
-    run = trained(mesh_file, tmp_path / "run", "residual.kind=kiti", "residual.target_rate=0.1")
+    constant = ("residual.kind=kiti", "residual.target_rate=0.1", "residual.schedule=constant")
+    run = trained(mesh_file, tmp_path / "run", *constant)
     rates = [each["collisions_per_particle"] for each in run.replicas[0].metrics()[-1]["collisions"].values()]
     assert len(rates) == 10
     assert all(0.05 < rate < 0.2 for rate in rates)

@@ -52,7 +52,7 @@ def test_two_processes_are_one(tmp_path, burgers_file, options) -> None:
 
 
 def test_collisions_are_counted_over_both_and_bad_input_ends_both(tmp_path, burgers_file) -> None:
-    options = ("residual.kind=kiti", "residual.target_rate=0.5", "training.seeds=2")
+    options = ("residual.kind=kiti", "residual.target_rate=0.5", "residual.schedule=constant", "training.seeds=2")
     run_with(2, burgers_file, tmp_path / "run", *options)
     for replica in open_run(tmp_path / "run").replicas:
         for row in replica.metrics():
