@@ -43,7 +43,7 @@ test-gpu: install
 	$(BIN)/pytest -m gpu
 
 # The documentation as a site in site/: notebooks are executed, links and anchors checked, nothing is fetched when it is read.
-NOTEBOOKS := operator verdict
+NOTEBOOKS := neural-operator verdict
 docs: $(STAMP) .venv/.docs $(NOTEBOOKS:%=docs/notebooks/%.md)
 	$(BIN)/python -P docs/commands.py > docs/reference/commands.md
 	$(BIN)/zensical build --strict
