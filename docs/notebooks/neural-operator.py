@@ -12,8 +12,8 @@
 # # A neural operator from nothing
 #
 # Burgers' equation, a Fourier neural operator in forty lines of torch, and what such an operator can and cannot do.
-# Every number below was made when this page was built. To run it yourself, open [neural-operator.ipynb](neural-operator.ipynb),
-# or `docs/notebooks/neural-operator.py` in an editor that knows cells.
+# Every number below was made when this page was built. To run it yourself, open
+# [neural-operator.ipynb](neural-operator.ipynb), or `docs/notebooks/neural-operator.py` in an editor that knows cells.
 #
 # ## The problem
 #
