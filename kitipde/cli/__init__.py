@@ -80,8 +80,10 @@ def main() -> NoReturn:
         code = _complain(error.format_message(), 2)
     except (KeyboardInterrupt, typer.Abort):
         code = _complain("interrupted", 130)
-    except (BrokenPipeError, SystemExit):
-        # The reader of our stdout has gone (`| head`): nothing is wrong. Typer exits in this case and in no other.
+    except (BrokenPipeError, SystemExit) as error:
+        # The reader of our stdout has gone (`| head`): nothing is wrong. Typer makes an exit of it.
+        if isinstance(error, SystemExit) and not isinstance(error.__context__, BrokenPipeError):
+            raise
         _abandon_stdout()
         code = 0
     except OSError as error:

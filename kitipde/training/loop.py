@@ -14,7 +14,7 @@ from torch import Tensor
 from kitipde.collisions import advance
 from kitipde.collisions.diagnostics import CollisionStatistics, collect, gap_warning
 from kitipde.config import RunConfig
-from kitipde.errors import InputError, out_of_memory
+from kitipde.errors import InputError
 from kitipde.files import write_atomically, write_json
 from kitipde.models import parameter_count
 from kitipde.models.flops import count_flops
@@ -24,7 +24,6 @@ from kitipde.training.batches import Fields, batch_order, draw
 from kitipde.training.checkpoint import Checkpoint, forget_after, read_checkpoint, save_checkpoint
 from kitipde.training.ensemble import Ensemble
 from kitipde.training.interrupt import Interrupt
-from kitipde.training.memory import batch_too_large
 from kitipde.training.objective import Objective, make_objective
 from kitipde.training.optimizer import MovingAverage, clip_gradients, join_states, make_optimizer, state_of
 from kitipde.training.processes import Processes
@@ -32,6 +31,7 @@ from kitipde.training.provenance import peak_memory_bytes, provenance
 from kitipde.training.record import Record, epoch_note
 from kitipde.training.schedule import frames_wanted, learning_rate
 from kitipde.training.standing import Standing, TrainingData
+from kitipde.training.trouble import told
 
 __all__ = ["Trainer"]
 
@@ -92,7 +92,9 @@ class Trainer:
             KeyboardInterrupt: when asked to stop, after the state has been saved.
         """
         training = self.config.training
-        with self._told():
+        size = min(training.batch_size, self.train_fields.samples)
+        attempt = self._try_step if self.processes.count == 1 else None
+        with told(self.replicas[0].path.parent, size, len(self.replicas), attempt):
             self._write_facts()
             saved, note = time.monotonic(), ""
             while not self._finished():
@@ -348,11 +350,7 @@ class Trainer:
             self.best[k] = {name: tensor.to(self.fabric.device) for name, tensor in best.items()}
             self.standings[k] = Standing(**rest["standing"])
             self.epoch, self.step, self.epoch_seconds = rest["epoch"], rest["step"], float(rest["epoch_seconds"])
-            for count, most in ((self.epoch, self.config.training.epochs), (self.step, self.steps)):
-                if type(count) is not int or not 0 <= count <= most:
-                    raise ValueError(f"it was saved at epoch {self.epoch}, step {self.step}")
-            if not min(self.epoch, 1) <= self.standings[k].best_epoch <= self.epoch:
-                raise ValueError(f"its best epoch is {self.standings[k].best_epoch} of {self.epoch}")
+            self.standings[k].check(self.epoch, self.config.training.epochs, self.step, self.steps)
             for place, counter in self.ensemble.counters(k).items():
                 counter.copy_(rest["counters"][place])
                 if place.endswith("_tally") and not self.processes.first:
@@ -386,26 +384,6 @@ class Trainer:
             finished = stopped or self.epoch >= self.config.training.epochs
             own = {"finished": finished, "stopped_early": stopped, "seed": replica.seed}
             write_json(replica.path / "facts.json", {**own, **standing.facts(self.epoch), **shared})
-
-    @contextmanager
-    def _told(self) -> Iterator[None]:
-        """Trouble with disk or memory as one line."""
-        try:
-            yield
-        except OSError as error:
-            folder = self.replicas[0].path.parent
-            if not folder.is_dir():
-                raise InputError(f"{folder} was removed while it was trained: nothing more can be saved") from error
-            raise InputError(
-                f"cannot write to {folder}: {error.strerror or error}; the last state that was saved is whole: make "
-                "room and continue with --resume"
-            ) from error
-        except (MemoryError, RuntimeError) as error:
-            if not out_of_memory(error):
-                raise
-            attempt = self._try_step if self.processes.count == 1 else None
-            size = min(self.config.training.batch_size, self.train_fields.samples)
-            raise batch_too_large(error, size, len(self.replicas), attempt) from None
 
     def _try_step(self, samples: int) -> None:
         """A step that changes nothing, with the longest way back there is."""

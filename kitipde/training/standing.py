@@ -39,6 +39,18 @@ class Standing:
             if type(getattr(self, each.name)) is not each.type:
                 raise TypeError(f"{each.name} is {getattr(self, each.name)!r}")
 
+    def check(self, epoch: int, epochs: int, step: int, steps: int) -> None:
+        """Whether a run of `epochs` epochs of `steps` steps can have been saved with this at such an epoch and step.
+
+        Raises:
+            ValueError: if not.
+        """
+        for count, most in ((epoch, epochs), (step, steps)):
+            if type(count) is not int or not 0 <= count <= most:
+                raise ValueError(f"it was saved at epoch {epoch}, step {step}")
+        if not min(epoch, 1) <= self.best_epoch <= epoch:
+            raise ValueError(f"its best epoch is {self.best_epoch} of {epoch}")
+
     def facts(self, epochs: int) -> dict[str, Any]:
         """What `facts.json` says of it after some epochs."""
         return {

@@ -1,17 +1,47 @@
-"""When a batch does not fit into memory: what would."""
+"""Trouble with disk or memory while a run is trained, as one line that says what would help."""
 
 import gc
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 
 from kitipde.errors import InputError, out_of_memory
 
-__all__ = ["batch_too_large"]
+__all__ = ["told"]
 
 
-def batch_too_large(
+@contextmanager
+def told(folder: Path, batch: int, replicas: int, attempt: Callable[[int], None] | None) -> Iterator[None]:
+    """In this block trouble with disk or memory becomes one line.
+
+    Args:
+        folder: of the run.
+        batch: samples of a batch.
+        replicas: seeds that are stacked.
+        attempt: takes a step with as many samples; none where it cannot be tried.
+
+    Raises:
+        InputError: the folder is gone or cannot be written to, or a batch does not fit into memory.
+    """
+    try:
+        yield
+    except OSError as error:
+        if not folder.is_dir():
+            raise InputError(f"{folder} was removed while it was trained: nothing more can be saved") from error
+        raise InputError(
+            f"cannot write to {folder}: {error.strerror or error}; the last state that was saved is whole: make "
+            "room and continue with --resume"
+        ) from error
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        raise _batch_too_large(error, batch, replicas, attempt) from None
+
+
+def _batch_too_large(
     error: BaseException, batch: int, replicas: int, attempt: Callable[[int], None] | None
 ) -> InputError:
     """The complaint about a batch that memory was not enough for, with a size that was tried and fits.
