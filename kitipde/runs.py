@@ -30,7 +30,7 @@ __all__ = ["Replica", "Run", "RunFacts", "export_run", "load", "open_run"]
 _FACTS_FILE = "facts.json"
 
 # What readers of a run rely on.
-_ROW = {"epoch": int, "train_loss": float, "validation_loss": float, "seconds": float, "learning_rate": float}
+_ROW = {"epoch": int, "train_loss": float, "seconds": float, "learning_rate": float}
 _FACTS = {
     "finished": (bool,),
     "epochs": (int,),
@@ -104,7 +104,9 @@ class Replica:
         for number, line in enumerate(lines, 1):
             try:
                 row = json.loads(line)
-                if row["epoch"] != number or any(type(row[key]) is not kind for key, kind in _ROW.items()):
+                held = all(type(row[key]) is kind for key, kind in _ROW.items())
+                # Not every epoch has a validation.
+                if not held or row["epoch"] != number or type(row.get("validation_loss", 0.0)) is not float:
                     raise ValueError(f"not the numbers of epoch {number}")
             except (ValueError, KeyError, TypeError, RecursionError) as error:
                 if number == len(lines):

@@ -61,6 +61,7 @@ class TrainingConfig(Section):
         clip_norm: longest gradient that is used as it is; longer ones are shortened to it; none for any.
         ema: decay per step of an exponential moving average of the weights, which is then what is validated and kept;
             none for the weights themselves.
+        validate_every: epochs from one validation to the next; the first and the last epoch have one in any case.
         patience: epochs without a lower validation loss after which a seed stops; none for never.
         seed: seed of the first replica; replica k uses seed + k for initialisation, batch order and collisions.
         seeds: how many replicas are trained.
@@ -90,6 +91,7 @@ class TrainingConfig(Section):
     input_noise: NonNegativeFloat = 0.0
     clip_norm: PositiveFloat | None = None
     ema: float | None = Field(default=None, gt=0.0, lt=1.0)
+    validate_every: Count = 1
     patience: Count | None = None
     seed: Seed = 0
     seeds: Count = 1

@@ -161,10 +161,13 @@ def cost_figure(runs: Sequence[Run], labels: Sequence[str]) -> Figure:
     axes = figure.subplots()
     for position, (run, label) in enumerate(zip(runs, labels, strict=True)):
         for number, replica in enumerate(run.replicas):
-            rows = [row for row in replica.metrics() if row.get("validation_loss") is not None]
-            seconds = np.cumsum([row.get("seconds", np.nan) for row in rows])
-            losses = [row["validation_loss"] for row in rows]
-            axes.plot(seconds, losses, color=colour(position), linewidth=1.2, label=label if number == 0 else None)
+            rows = replica.metrics()
+            seconds = np.cumsum([row["seconds"] for row in rows])
+            points = [
+                (at, row["validation_loss"]) for at, row in zip(seconds, rows, strict=True) if "validation_loss" in row
+            ]
+            label_once = label if number == 0 else None
+            axes.plot(*np.transpose(points), color=colour(position), linewidth=1.2, label=label_once)
     polish(axes, "training time [s]", "validation loss")
     _logarithmic(axes)
     if axes.lines:

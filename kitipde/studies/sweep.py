@@ -223,7 +223,8 @@ def _watched(progress: ProgressLine, trial: "Trial", run: Run) -> ProgressLine:
                 told = note
                 rows = run.replica(first).metrics()
                 if rows:
-                    trial.report(min(row["validation_loss"] for row in rows), rows[-1]["epoch"])
+                    losses = [row["validation_loss"] for row in rows if "validation_loss" in row]
+                    trial.report(min(losses), rows[-1]["epoch"])
                     if trial.should_prune():
                         raise optuna.TrialPruned
 

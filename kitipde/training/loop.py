@@ -186,17 +186,10 @@ class Trainer:
     def _finish_epoch(self, started: float) -> str:
         """Validate, remember the best weights, write the epoch's lines; returns what the progress bar shows."""
         train = (self.processes.total(self.loss_sum) / self.train_fields.samples).tolist()
-        with self._averaged():
-            validation = self._evaluate(self.validation_fields, self.validation_fields.samples)
-            improved = {
-                k: self.ensemble.weights(k) for k, loss in enumerate(validation) if loss < self.standings[k].best_loss
-            }
-        rows: list[dict[str, Any]] = [
-            {"epoch": self.epoch + 1, "train_loss": first, "validation_loss": second}
-            for first, second in zip(train, validation, strict=True)
-        ]
+        rows: list[dict[str, Any]] = [{"epoch": self.epoch + 1, "train_loss": loss} for loss in train]
+        improved = self._validate(rows) if self._validates(self.epoch + 1) else {}
         for replica, row in zip(self.replicas, rows, strict=True):
-            if not (math.isfinite(row["train_loss"]) and math.isfinite(row["validation_loss"])):
+            if not (math.isfinite(row["train_loss"]) and math.isfinite(row.get("validation_loss", 0.0))):
                 self._refuse(replica)
             row["learning_rate"] = self.optimizer.param_groups[0]["lr"]
         self._count_collisions(rows)
@@ -218,6 +211,21 @@ class Trainer:
                 record.append(row)
         return epoch_note(rows, self.train_fields.samples)
 
+    def _validates(self, epoch: int) -> bool:
+        """Whether there is a validation after so many epochs."""
+        training = self.config.training
+        return epoch in (1, training.epochs) or epoch % training.validate_every == 0
+
+    def _validate(self, rows: Sequence[dict[str, Any]]) -> dict[int, dict[str, Tensor]]:
+        """Add the validation loss to each replica's row; returns the weights of those that have never been better."""
+        with self._averaged():
+            validation = self._evaluate(self.validation_fields, self.validation_fields.samples)
+            for row, loss in zip(rows, validation, strict=True):
+                row["validation_loss"] = loss
+            return {
+                k: self.ensemble.weights(k) for k, loss in enumerate(validation) if loss < self.standings[k].best_loss
+            }
+
     def _refuse(self, replica: Replica) -> NoReturn:
         kept = f"; the last good state is in {replica.checkpoints_path}" if replica.best_path.is_file() else ""
         raise InputError(
@@ -231,10 +239,13 @@ class Trainer:
             return
         self.processes.gather(self._tallies())
         counted = self.ensemble.each(lambda objective, _: collect(objective))
+        for row, statistics in zip(rows, counted, strict=True):
+            row["collisions"] = {str(layer): asdict(values) for layer, values in statistics.items()}
+        if not self._validates(self.epoch + 1):
+            return
         probe = self._evaluate(self.train_fields, min(self.train_fields.samples, self.validation_fields.samples))
         for row, statistics, without, standing in zip(rows, counted, probe, self.standings, strict=True):
             row["train_loss_without_collisions"] = without
-            row["collisions"] = {str(layer): asdict(values) for layer, values in statistics.items()}
             self._warn_of_gap(row["train_loss"], without, statistics, standing)
 
     def _warn_of_gap(
@@ -277,7 +288,7 @@ class Trainer:
 
     def _stopped(self, standing: Standing) -> bool:
         patience = self.config.training.patience
-        return patience is not None and self.epoch - standing.best_epoch >= patience
+        return patience is not None and self._validates(self.epoch) and self.epoch - standing.best_epoch >= patience
 
     def _finished(self) -> bool:
         """At the last epoch, or one of the replicas stops early: the others then go on without it."""

@@ -86,7 +86,9 @@ def epoch_note(rows: Sequence[dict[str, Any]], samples: int) -> str:
     def mean(name: str) -> float:
         return sum(row[name] for row in rows) / len(rows)
 
-    text = f"epoch {rows[0]['epoch']}  train {mean('train_loss'):.4g}  validation {mean('validation_loss'):.4g}"
+    text = f"epoch {rows[0]['epoch']}  train {mean('train_loss'):.4g}"
+    if "validation_loss" in rows[0]:
+        text += f"  validation {mean('validation_loss'):.4g}"
     layers = [layer for row in rows for layer in row.get("collisions", {}).values()]
     if layers:
         rate = sum(layer["collisions_per_particle"] for layer in layers) / len(layers)

@@ -166,6 +166,23 @@ def test_a_seed_that_stops_early_leaves_the_others(tmp_path, burgers_file) -> No
     assert_same_bits(run, stopped_and_continued(burgers_file, tmp_path / "continued", 17, *options))
 
 
+def test_validating_less_often_changes_what_is_told_and_nothing_else(tmp_path, burgers_file) -> None:
+    options = ("training.epochs=8", "residual.kind=kiti", "training.checkpoint_seconds=1000")
+    often = trained(burgers_file, tmp_path / "often", *options)
+    (replica,) = (seldom := trained(burgers_file, tmp_path / "seldom", *options, "training.validate_every=3")).replicas
+    rows, every = replica.metrics(), often.replicas[0].metrics()
+    measured = ("validation_loss", "train_loss_without_collisions")
+    assert [row["epoch"] for row in rows if "validation_loss" in row] == [1, 3, 6, 8]
+    for row, full in zip(rows, every, strict=True):
+        full = {key: value for key, value in full.items() if key in row or key not in measured}
+        assert {**row, "seconds": 0} == {**full, "seconds": 0}
+    losses = {row["epoch"]: row["validation_loss"] for row in rows if "validation_loss" in row}
+    assert losses[replica.facts()["best_epoch"]] == min(losses.values())
+    assert_same_bits(
+        seldom, stopped_and_continued(burgers_file, tmp_path / "again", 4, *options, "training.validate_every=3")
+    )
+
+
 def assert_same_bits(run: Run, other: Run) -> None:
     from tests.training.test_resume import assert_same
 
