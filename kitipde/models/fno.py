@@ -22,6 +22,7 @@ from kitipde.collisions.residual import make_residuals
 from kitipde.config import FNOConfig, ResidualConfig
 from kitipde.models.pointwise import as_matrix_products
 from kitipde.models.spectral import SpectralConv
+from kitipde.models.transforms import points_first
 
 __all__ = ["FNO"]
 
@@ -60,6 +61,7 @@ class FNO(nn.Module):
             SpectralConv(width, width, config.modes, dimension, config.initialisation) for _ in layers
         )
         self.residuals = make_residuals(residual, config.layers)
+        self.colliding = residual.kind != "plain"
         self.projection = as_matrix_products(
             ChannelMLP(width, out_channels, hidden_channels=config.projection_width, non_linearity=self.activation)
         )
@@ -67,7 +69,12 @@ class FNO(nn.Module):
     def forward(self, a: Float[Tensor, "batch in_channels *grid"]) -> Float[Tensor, "batch out_channels *grid"]:
         """The operator applied to the input frames a."""
         coordinates = grid_coordinates(a, self.grid_endpoint).expand(len(a), *([-1] * (a.ndim - 1)))
-        h = self.lifting(torch.cat([a, coordinates], dim=1))
+        h = torch.cat([a, coordinates], dim=1)
+        # On a CPU all that follows are large matrix products if the channels of a point are neighbours in memory;
+        # particles need the points of a channel beside each other.
+        if a.device.type == "cpu" and not (self.colliding and self.training):
+            h = points_first(h)
+        h = self.lifting(h)
         for layer, (skip, convolution, residual) in enumerate(
             zip(self.skips, self.convolutions, self.residuals, strict=True)
         ):

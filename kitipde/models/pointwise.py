@@ -15,7 +15,9 @@ class PointwiseLinear(nn.Conv1d):
     """W v(x) + b at each point x, with the parameters (names, shapes, initialisation) of a 1×1 `Conv1d`."""
 
     def forward(self, input: Float[Tensor, "batch in_channels points"]) -> Float[Tensor, "batch out_channels points"]:
-        """The map applied at each point."""
+        """The map applied at each point; where each point's channels are neighbours in memory, they stay so."""
+        if input.stride(1) == 1:
+            return nn.functional.linear(input.permute(2, 0, 1), self.weight.squeeze(-1), self.bias).permute(1, 2, 0)
         weight = self.weight.squeeze(-1).expand(len(input), -1, -1)
         if self.bias is None:
             return torch.bmm(weight, input)

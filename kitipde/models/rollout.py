@@ -4,6 +4,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from kitipde.models.spectral import weights_kept
+
 __all__ = ["rollout"]
 
 
@@ -23,8 +25,9 @@ def rollout(
     if getattr(model, "marches", False):
         return model(inputs, steps)
     window, predictions = inputs, []
-    for _ in range(steps):
-        following = model(window)
-        predictions.append(following)
-        window = torch.cat([window[:, 1:], following], dim=1)
+    with weights_kept(model):
+        for _ in range(steps):
+            following = model(window)
+            predictions.append(following)
+            window = torch.cat([window[:, 1:], following], dim=1)
     return torch.cat(predictions, dim=1)

@@ -15,14 +15,16 @@ References:
 """
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from kitipde.models.transforms import kept_modes, to_grid, to_modes
+from kitipde.models.transforms import Modes, has_points_first, kept_modes, to_grid, to_modes
 
-__all__ = ["SpectralConv"]
+__all__ = ["SpectralConv", "weights_kept"]
 
 
 class SpectralConv(nn.Module):
@@ -57,32 +59,45 @@ class SpectralConv(nn.Module):
             # A complex normal number of variance s² has real and imaginary parts of variance s²/2.
             nn.init.normal_(weight, 0.0, math.sqrt(1.0 / (in_channels + out_channels)))
         self.weight = nn.Parameter(weight)
+        self._made: dict[tuple[Modes, torch.dtype], Tensor] | None = None
 
     def forward(self, v: Float[Tensor, "batch in_channels *grid"]) -> Float[Tensor, "batch out_channels *grid"]:
         """The convolved field, on the same grid, transformed in at least float32, also under autocast."""
         modes = kept_modes(v.shape[2:], self.modes)
         with torch.autocast(v.device.type, enabled=False):
             field = v.float() if v.dtype in (torch.bfloat16, torch.float16) else v
-            weight = self.weight.to(field.dtype)
-            for axis, (negative, positive) in enumerate(modes.rows):
-                weight = weight.narrow(2 + axis, self.modes - negative, negative + positive)
-            spectrum = _map_each_mode(to_modes(field, modes), weight[..., : modes.kept, :])
-            return to_grid(spectrum, modes).to(v.dtype)
+            spectrum = to_modes(field, modes)
+            mapped = torch.bmm(spectrum.flatten(2), self._matrices(modes, field.dtype))
+            return to_grid(mapped.unflatten(2, (2, -1)), modes, has_points_first(v)).to(v.dtype)
+
+    def _matrices(self, modes: Modes, dtype: torch.dtype) -> Float[Tensor, "mode 2*in_channels 2*out_channels"]:
+        """The complex matrix of each wavenumber as a real one of twice the size, [[Re, Im], [-Im, Re]].
+
+        torch computes batched products of complex matrices on a CPU one matrix at a time.
+        """
+        if self._made is not None and (modes, dtype) in self._made:
+            return self._made[modes, dtype]
+        weight = self.weight.to(dtype)
+        for axis, (negative, positive) in enumerate(modes.rows):
+            weight = weight.narrow(2 + axis, self.modes - negative, negative + positive)
+        real, imaginary = weight[..., : modes.kept, :].flatten(2, -2).permute(3, 2, 0, 1)
+        matrices = torch.cat([torch.cat([real, imaginary], 2), torch.cat([-imaginary, real], 2)], 1)
+        if self._made is not None:
+            self._made[modes, dtype] = matrices
+        return matrices
 
 
-def _map_each_mode(
-    spectrum: Float[Tensor, "batch in_channels *rows 2 kept"], weight: Float[Tensor, "in_channels out_channels *kept 2"]
-) -> Float[Tensor, "batch out_channels *rows 2 kept"]:
-    """Σ_i ŵ_io(k) v̂_i(k): for each wavenumber one matrix product.
+@contextmanager
+def weights_kept(model: nn.Module) -> Iterator[None]:
+    """While this lasts the weights stay what they are: what spectral convolutions make of them is made once.
 
-    The complex matrices are written as real ones of twice the size, [[Re, Im], [-Im, Re]], because torch computes
-    batched products of complex matrices on a CPU one matrix at a time.
+    For a model that is applied to its own predictions again and again, with one gradient through all of it.
     """
-    batch, channels_in, *rows, _, kept = spectrum.shape
-    channels_out = weight.shape[1]
-    axes = range(2, 2 + len(rows))
-    vectors = spectrum.permute(*axes, -1, 0, -2, 1).reshape(-1, batch, 2 * channels_in)
-    real, imaginary = weight.reshape(channels_in, channels_out, -1, 2).permute(3, 2, 0, 1)
-    matrices = torch.cat([torch.cat([real, imaginary], 2), torch.cat([-imaginary, real], 2)], 1)
-    mapped = torch.bmm(vectors, matrices).reshape(*rows, kept, batch, 2, channels_out)
-    return mapped.permute(-3, -1, *range(len(rows)), -2, -4)
+    layers = [layer for layer in model.modules() if isinstance(layer, SpectralConv)]
+    for layer in layers:
+        layer._made = {}
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer._made = None

@@ -3,12 +3,13 @@
     v̂(k) = 1/n Σ_x v(x) e^(-2πi k·x/n),        v(x) = Σ_k v̂(k) e^(2πi k·x/n)
 
 on each axis, for the wavenumbers 0 … kept-1 of the last axis (a real field has no more) and -negative … positive-1 of
-each other one. A spectrum is a real tensor [batch, channels, *rows, 2, kept] that holds real and imaginary parts.
+each other one. A spectrum is a real tensor [mode, batch, 2, channels], wavenumbers in row-major order, the real part
+before the imaginary one: what one matrix product a mode maps.
 
 There are two ways to the same numbers. A spectral convolution keeps a few modes of many, and on a CPU the sum itself,
-as a product with a matrix of sines and cosines, is then two to three times as fast as a fast transform of all modes
-(`benchmarks/models.py`). Elsewhere the fast transforms are used: there matrix products may be told to round their
-factors (TF32), which they must not here.
+as a product with a matrix of sines and cosines, is several times as fast as a fast transform of all modes
+(`benchmarks/models.py`), if each axis is one large product: hence `points_first`. Elsewhere the fast transforms are
+used: there matrix products may be told to round their factors (TF32), which they must not here.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,7 +22,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["Modes", "kept_modes", "to_grid", "to_modes"]
+__all__ = ["Modes", "has_points_first", "kept_modes", "points_first", "to_grid", "to_modes"]
 
 
 @dataclass(frozen=True)
@@ -45,54 +46,71 @@ def kept_modes(grid: Sequence[int], modes: int) -> Modes:
     return Modes(tuple(grid), rows, min(modes, grid[-1] // 2 + 1))
 
 
-def to_modes(v: Float[Tensor, "batch channels *grid"], modes: Modes) -> Float[Tensor, "batch channels *rows 2 kept"]:
+def points_first(v: Float[Tensor, "batch channels *grid"]) -> Float[Tensor, "batch channels *grid"]:
+    """The same field, which lies in memory as [*grid, batch, channels]; itself if it does already."""
+    beside = v.permute(*range(2, v.ndim), 0, 1).contiguous()
+    return beside.permute(-2, -1, *range(v.ndim - 2))
+
+
+def has_points_first(v: Float[Tensor, "batch channels *grid"]) -> bool:
+    """Whether a field lies in memory as [*grid, batch, channels]."""
+    return v.permute(*range(2, v.ndim), 0, 1).is_contiguous()
+
+
+def to_modes(v: Float[Tensor, "batch channels *grid"], modes: Modes) -> Float[Tensor, "mode batch 2 channels"]:
     """The kept modes of a field."""
     return (_sum_to_modes if v.device.type == "cpu" else _transform_to_modes)(v, modes)
 
 
 def to_grid(
-    spectrum: Float[Tensor, "batch channels *rows 2 kept"], modes: Modes
+    spectrum: Float[Tensor, "mode batch 2 channels"], modes: Modes, points_first: bool = False
 ) -> Float[Tensor, "batch channels *grid"]:
-    """The field with these modes and no others.
+    """The field with these modes and no others; on a CPU with the points first in memory if that is wanted.
 
     The imaginary part of its mean (and of the Nyquist mode), which no real field has, counts nothing.
     """
-    return (_sum_to_grid if spectrum.device.type == "cpu" else _transform_to_grid)(spectrum, modes)
+    if spectrum.device.type == "cpu":
+        return _sum_to_grid(spectrum, modes, points_first)
+    return _transform_to_grid(spectrum, modes)
 
 
 def _sum_to_modes(v: Tensor, modes: Modes) -> Tensor:
+    batch, channels = v.shape[:2]
     analysis, _ = _last_axis(modes.grid[-1], modes.kept, v.dtype)
-    spectrum = (v @ analysis).unflatten(-1, (2, modes.kept))
-    for axis, (points, (negative, positive)) in reversed(list(enumerate(zip(modes.grid, modes.rows, strict=False)))):
+    if has_points_first(v):
+        spectrum = analysis @ v.permute(*range(2, v.ndim), 0, 1).flatten(-2)
+    else:
+        spectrum = (v @ analysis.mT).permute(*range(2, v.ndim), 0, 1).flatten(-2)
+    # Real and imaginary parts stay the axis before the modes found so far: each next axis is beside them.
+    for points, (negative, positive) in zip(reversed(modes.grid[:-1]), reversed(modes.rows), strict=True):
         analysis, _ = _other_axis(points, negative, positive, v.dtype)
-        spectrum = _along(spectrum, analysis, axis)
-    return spectrum
+        spectrum = analysis @ spectrum.reshape(*spectrum.shape[:-3], 2 * points, -1)
+    return spectrum.reshape(2, -1, batch, channels).permute(1, 2, 0, 3)
 
 
-def _sum_to_grid(spectrum: Tensor, modes: Modes) -> Tensor:
-    for axis, (points, (negative, positive)) in enumerate(zip(modes.grid, modes.rows, strict=False)):
+def _sum_to_grid(spectrum: Tensor, modes: Modes, points_first: bool) -> Tensor:
+    _, batch, _, channels = spectrum.shape
+    field = spectrum.permute(2, 0, 1, 3)
+    before: tuple[int, ...] = ()
+    for points, (negative, positive) in zip(modes.grid, modes.rows, strict=False):
         _, synthesis = _other_axis(points, negative, positive, spectrum.dtype)
-        spectrum = _along(spectrum, synthesis, axis)
+        field = synthesis @ field.reshape(*before, 2 * (negative + positive), -1)
+        before = (*before, points)
     _, synthesis = _last_axis(modes.grid[-1], modes.kept, spectrum.dtype)
-    return spectrum.flatten(-2) @ synthesis
-
-
-def _along(spectrum: Tensor, matrix: Tensor, axis: int) -> Tensor:
-    """A product along one axis that mixes real and imaginary parts: the two are brought next to that axis and back."""
-    beside = spectrum.movedim(-2, 3 + axis)
-    others = beside.shape[4 + axis :]
-    product = matrix @ beside.flatten(2 + axis, 3 + axis).flatten(3 + axis)
-    return product.unflatten(-1, others).unflatten(2 + axis, (-1, 2)).movedim(3 + axis, -2)
+    field = field.reshape(*before, 2 * modes.kept, batch * channels)
+    if points_first:
+        return (synthesis @ field).unflatten(-1, (batch, channels)).permute(-2, -1, *range(len(modes.grid)))
+    return field.movedim(-1, 0).unflatten(0, (batch, channels)) @ synthesis.mT
 
 
 def _last_axis(points: int, kept: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Analysis [points, 2·kept] and synthesis [2·kept, points]; each real part comes before all imaginary ones."""
+    """Analysis [2·kept, points] and synthesis [points, 2·kept]; all real parts come before the imaginary ones."""
     analysis, synthesis = _kept(_last_axis_matrices)(points, kept, _NUMPY[dtype])
     return torch.from_numpy(analysis), torch.from_numpy(synthesis)
 
 
 def _other_axis(points: int, negative: int, positive: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Analysis [2·rows, 2·points] and synthesis [2·points, 2·rows]; real and imaginary part of each are neighbours."""
+    """Analysis [2·rows, points·2] and synthesis [points·2, 2·rows]; the two parts of a point are neighbours."""
     analysis, synthesis = _kept(_other_axis_matrices)(points, negative, positive, _NUMPY[dtype])
     return torch.from_numpy(analysis), torch.from_numpy(synthesis)
 
@@ -111,18 +129,18 @@ _NUMPY = {torch.float32: np.float32, torch.float64: np.float64}
 def _last_axis_matrices(points: int, kept: int, dtype: type) -> tuple[np.ndarray, np.ndarray]:
     wavenumber = np.arange(kept)
     cosine, sine = _waves(np.arange(points), wavenumber, points)
-    analysis = np.concatenate([cosine, -sine], axis=1) / points
+    analysis = np.concatenate([cosine, -sine], axis=1).T / points
     # A real field has the conjugate of each mode too, except for the mean and the Nyquist mode, which are their own.
     own = (wavenumber == 0) | (2 * wavenumber == points)
-    synthesis = np.concatenate([np.where(own, 1, 2) * cosine, np.where(own, 0, -2) * sine], axis=1).T
-    return analysis.astype(dtype), np.ascontiguousarray(synthesis, dtype)
+    synthesis = np.concatenate([np.where(own, 1, 2) * cosine, np.where(own, 0, -2) * sine], axis=1)
+    return np.ascontiguousarray(analysis, dtype), synthesis.astype(dtype)
 
 
 @lru_cache(maxsize=64)
 def _other_axis_matrices(points: int, negative: int, positive: int, dtype: type) -> tuple[np.ndarray, np.ndarray]:
     cosine, sine = _waves(np.arange(-negative, positive), np.arange(points), points)
-    # (c - is)(a + ib) = (ca + sb) + i(cb - sa), with [row, part, point, part].
-    analysis = np.stack([np.stack([cosine, sine], axis=-1), np.stack([-sine, cosine], axis=-1)], axis=1)
+    # (c - is)(a + ib) = (ca + sb) + i(cb - sa), with [part, row, point, part].
+    analysis = np.stack([np.stack([cosine, sine], axis=-1), np.stack([-sine, cosine], axis=-1)])
     analysis = analysis.reshape(2 * (negative + positive), 2 * points)
     return (analysis / points).astype(dtype), np.ascontiguousarray(analysis.T, dtype)
 
@@ -141,11 +159,12 @@ def _transform_to_modes(v: Tensor, modes: Modes) -> Tensor:
         spectrum = torch.cat(
             [spectrum.narrow(dim, points - negative, negative), spectrum.narrow(dim, 0, positive)], dim=dim
         )
-    return torch.view_as_real(spectrum).movedim(-1, -2)
+    return torch.view_as_real(spectrum).flatten(2, -2).permute(2, 0, 3, 1)
 
 
 def _transform_to_grid(spectrum: Tensor, modes: Modes) -> Tensor:
-    product = torch.view_as_complex(spectrum.movedim(-2, -1).contiguous())
+    product = torch.view_as_complex(spectrum.permute(1, 3, 0, 2).contiguous())
+    product = product.unflatten(2, (*map(sum, modes.rows), modes.kept))
     for axis, (points, (negative, positive)) in reversed(list(enumerate(zip(modes.grid, modes.rows, strict=False)))):
         dim = 2 + axis
         gap = list(product.shape)

@@ -60,8 +60,12 @@ def test_sums_and_fast_transforms_give_the_same_modes_and_fields(grid: tuple[int
     torch.testing.assert_close(spectrum, transforms._transform_to_modes(v, modes), atol=1e-14, rtol=0)
     # Whatever the spectrum, also one that belongs to no real field.
     spectrum = torch.randn_like(spectrum)
-    fields = transforms._sum_to_grid(spectrum, modes), transforms._transform_to_grid(spectrum, modes)
-    torch.testing.assert_close(*fields, atol=1e-12, rtol=0)
+    field = transforms._transform_to_grid(spectrum, modes)
+    for points_first in (False, True):
+        summed = transforms._sum_to_grid(spectrum, modes, points_first)
+        assert transforms.has_points_first(summed) == points_first
+        torch.testing.assert_close(summed, field, atol=1e-12, rtol=0)
+        torch.testing.assert_close(transforms._sum_to_modes(summed, modes), transforms._sum_to_modes(field, modes))
 
 
 @given(points=st.integers(20, 64), factor=st.integers(2, 4))
