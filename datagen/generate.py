@@ -49,6 +49,10 @@ _PART_BYTES = 64 * 1024 * 1024
 _FEWEST_PARTS = 16
 _SPARE_BYTES = 16 * 1024 * 1024
 
+# The forecast solves at most so many groups, and stops when it has taken so long.
+_PROBES = 8
+_PROBE_SECONDS = 1.0
+
 
 class Recipe(Protocol):
     """A data set as a frozen dataclass: its fields are all that its samples depend on."""
@@ -162,19 +166,24 @@ def finished(recipe: Recipe, path: Path, device: str) -> bool:
 
 
 def forecast(work: Plan, recipe: Recipe, machine: Machine) -> str:
-    """What is to be made, how large it is and how long this process will take, measured on a piece of a sample."""
+    """What is to be made, how large it is and how long this process will take, measured on pieces of some samples."""
     numbers = work.shard(machine)
     samples = sum(len(work.parts[number]) for number in numbers)
     size = f"{work.path.name}: {recipe.samples} samples, about {_readable(work.file_bytes)}"
     if not samples:
         return f"{size}; all are made"
     probe, ratio = recipe.probe()
-    group = range(recipe.group(machine.device))
-    probe.solve(group, machine.place)
-    begin = time.perf_counter()
-    probe.solve(group, machine.place)
-    groups = -(-samples // len(group))
-    seconds = (time.perf_counter() - begin) * ratio * -(-groups // machine.workers)
+    size = recipe.group(machine.device)
+    probe.solve(range(size), machine.place)
+    begin, measured = time.perf_counter(), 0
+    # Samples can differ in their solver, and that in its time.
+    for start in range(0, recipe.samples, -(-recipe.samples // _PROBES)):
+        probe.solve(range(start, start + size), machine.place)
+        measured += 1
+        if time.perf_counter() - begin > _PROBE_SECONDS:
+            break
+    groups = -(-samples // size)
+    seconds = (time.perf_counter() - begin) / measured * ratio * -(-groups // machine.workers)
     return f"{size}; {samples} to be made here on {machine.place}, about {_duration(seconds)}"
 
 

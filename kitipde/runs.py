@@ -17,7 +17,7 @@ from pathlib import Path
 from types import NoneType
 from typing import TYPE_CHECKING, Any
 
-from kitipde.config import AirfoilOFormerConfig, RunConfig
+from kitipde.config import AirfoilOFormerConfig, RunConfig, TrainingConfig
 from kitipde.config.load import read_config, resolve_config, write_config
 from kitipde.errors import InputError
 from kitipde.files import write_json
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 __all__ = ["Replica", "Run", "RunFacts", "export_run", "load", "open_run"]
 
 _FACTS_FILE = "facts.json"
+
+# Settings are written in their order: without this one some are missing, and defaults would silently take their place.
+_LAST_SETTING = list(TrainingConfig.model_fields)[-1]
 
 # What readers of a run rely on.
 _ROW = {"epoch": int, "train_loss": float, "seconds": float, "learning_rate": float}
@@ -206,7 +209,11 @@ def open_run(path: str | Path) -> Run:
     if not (folder / "config.yaml").is_file():
         reason = "has no config.yaml" if folder.is_dir() else "does not exist"
         raise InputError(f"{folder} is not a run folder: it {reason}; make one with `kitipde train`")
-    config = resolve_config(read_config(str(folder / "config.yaml")))
+    tree = read_config(str(folder / "config.yaml"))
+    last = tree.get("training")
+    if not (isinstance(last, dict) and _LAST_SETTING in last):
+        raise InputError(f"{folder / 'config.yaml'} is cut off: a run's settings end with training.{_LAST_SETTING}")
+    config = resolve_config(tree)
     try:
         facts = RunFacts(**_read_json(folder / "run.json"))
     except TypeError as error:

@@ -103,6 +103,18 @@ def test_a_damaged_state_is_told_and_the_one_before_is_used(tmp_path, burgers_fi
     assert_same(tmp_path / "whole", tmp_path / "damaged")
 
 
+def test_settings_that_are_cut_off_are_not_completed_with_defaults(tmp_path, burgers_file) -> None:
+    run = new_run(burgers_file, tmp_path / "run")
+    file = run.path / "config.yaml"
+    lines = file.read_bytes().splitlines(keepends=True)
+    for count in range(len(lines)):
+        file.write_bytes(b"".join(lines[:count]))
+        with pytest.raises(InputError, match=r"config.yaml is cut off|config.yaml.*(?:empty|mapping)|missing"):
+            continue_run(run.path)
+    file.write_bytes(b"".join(lines))
+    assert continue_run(run.path).config == run.config
+
+
 def test_a_dataset_that_has_changed_is_refused(tmp_path, burgers_file) -> None:
     from kitipde.cli.generate import burgers
 
