@@ -173,16 +173,16 @@ def forecast(work: Plan, recipe: Recipe, machine: Machine) -> str:
     if not samples:
         return f"{size}; all are made"
     probe, ratio = recipe.probe()
-    size = recipe.group(machine.device)
-    probe.solve(range(size), machine.place)
+    together = recipe.group(machine.device)
+    probe.solve(range(together), machine.place)
     begin, measured = time.perf_counter(), 0
     # Samples can differ in their solver, and that in its time.
     for start in range(0, recipe.samples, -(-recipe.samples // _PROBES)):
-        probe.solve(range(start, start + size), machine.place)
+        probe.solve(range(start, start + together), machine.place)
         measured += 1
         if time.perf_counter() - begin > _PROBE_SECONDS:
             break
-    groups = -(-samples // size)
+    groups = -(-samples // together)
     seconds = (time.perf_counter() - begin) / measured * ratio * -(-groups // machine.workers)
     return f"{size}; {samples} to be made here on {machine.place}, about {_duration(seconds)}"
 
