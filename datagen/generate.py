@@ -23,7 +23,7 @@ from datagen.errors import InputError
 from datagen.fields import sample_seeds
 from datagen.machine import Machine
 from datagen.store.layout import Layout
-from datagen.store.parts import parts_folder, remove_all
+from datagen.store.parts import clean_up, parts_folder, remove_all
 from datagen.store.reader import open_dataset
 from datagen.store.verify import verify
 from datagen.store.writer import atomic_path, merge_files, write_file
@@ -151,7 +151,7 @@ def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
 
 
 def finished(recipe: Recipe, path: Path, device: str) -> bool:
-    """Whether the file is there already.
+    """Whether the file is there already; what an interruption after its last part left beside it is removed.
 
     Raises:
         InputError: there is a file of that name with something else in it.
@@ -162,6 +162,7 @@ def finished(recipe: Recipe, path: Path, device: str) -> bool:
         difference = _difference(data.config, json.loads(_config_text(recipe, device)))
     if difference:
         raise InputError(f"{path} exists with other settings ({difference}); --overwrite replaces it")
+    clean_up(path)
     return True
 
 
@@ -250,7 +251,7 @@ def join(work: Plan, progress: Progress | None = None) -> None:
         raise InputError(f"{work.folder} lacks {len(absent)} of {len(paths)} parts (first: {absent[0]})")
     check_disk(work, ())
     merge_files(paths, work.path, work.layout, progress)
-    shutil.rmtree(work.folder, ignore_errors=True)
+    clean_up(work.path)
 
 
 def discard_damaged_parts(work: Plan, machine: Machine) -> Plan:

@@ -22,7 +22,7 @@ from datagen.errors import InputError, unknown
 from datagen.exchange.meta import Field, read_meta
 from datagen.exchange.momentum import Decision, decide
 from datagen.exchange.tfrecord import Record, RecordFile
-from datagen.store.ingest import ingest
+from datagen.store.ingest import ingest, ingested
 from datagen.store.layout import Coordinate, Layout, Variable
 from datagen.store.mesh import CONVENTIONS, Mesh, node_field
 
@@ -79,8 +79,8 @@ def import_meshgraphnets(
     selection: Selection,
     progress: Callable[[int, int], None] | None = None,
     remark: Callable[[str], None] | None = None,
-) -> None:
-    """Turn a published folder into a data set, its splits one after the other.
+) -> bool:
+    """Turn a published folder into a data set, its splits one after the other; False if it is there already.
 
     Args:
         folder: with `meta.json` and `train.tfrecord`, `valid.tfrecord`, `test.tfrecord` or some of them.
@@ -91,7 +91,7 @@ def import_meshgraphnets(
 
     Raises:
         InputError: files missing, damaged, cut off or not of this kind; several meshes; a choice that the data cannot
-            decide.
+            decide; a file of that name with something else in it.
     """
     with ExitStack() as stack:
         source = MeshGraphNets(folder, selection, stack)
@@ -100,7 +100,10 @@ def import_meshgraphnets(
             if line and remark:
                 remark(line)
         layout = source.layout(decision)
+        if ingested(out, layout):
+            return False
         ingest(out, layout, len(source), lambda part: source.read(part, decision), progress, _PIECE_BYTES, True)
+        return True
 
 
 class MeshGraphNets:

@@ -1,5 +1,6 @@
 """Taking over data that others made, piece by piece, whatever their size."""
 
+import json
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -8,11 +9,12 @@ import numpy as np
 
 from datagen.errors import InputError
 from datagen.store.layout import Layout
-from datagen.store.parts import parts_folder
+from datagen.store.parts import clean_up, parts_folder
+from datagen.store.reader import open_dataset
 from datagen.store.verify import verify
 from datagen.store.writer import atomic_path, merge_files, write_file
 
-__all__ = ["ingest"]
+__all__ = ["ingest", "ingested"]
 
 _PIECE_BYTES = 64 * 1024 * 1024
 
@@ -61,10 +63,25 @@ def ingest(
             if progress:
                 progress(last, samples)
         merge_files(pieces, path, layout)
-        shutil.rmtree(folder, ignore_errors=True)
+        clean_up(path)
     finally:
         if not (resumable and any(folder.glob("part-*.h5"))):
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def ingested(path: Path, layout: Layout) -> bool:
+    """Whether the data set is there already; what an interruption after its last piece left beside it is removed.
+
+    Raises:
+        InputError: there is a file of that name with something else in it.
+    """
+    if not path.exists():
+        return False
+    with open_dataset(path) as data:
+        if data.config != json.loads(layout.config):
+            raise InputError(f"{path} exists with other settings or from other files; --overwrite replaces it")
+    clean_up(path)
+    return True
 
 
 def _begin(folder: Path, layout: Layout, resumable: bool) -> None:

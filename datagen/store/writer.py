@@ -17,6 +17,7 @@ from jaxtyping import Int64
 
 from datagen.errors import InputError
 from datagen.store.layout import Layout, Variable
+from datagen.store.parts import temporary_name
 
 __all__ = [
     "FORMAT",
@@ -72,7 +73,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     Raises:
         InputError: the folder cannot be written to, or the disk is full.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = temporary_name(path)
     try:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

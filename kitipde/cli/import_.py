@@ -56,15 +56,13 @@ def meshgraphnets(
     from datagen.exchange.meshgraphnets import Selection, import_meshgraphnets
     from datagen.store.parts import remove_all
 
-    if out.exists() and not overwrite:
-        raise InputError(f"{out} exists; --overwrite replaces it")
     start, stop = _range("frames", frames)
     selection = Selection(tuple(split or ()), stride, start, stop, samples, velocity, dt, check)
     if overwrite:
         remove_all(out)
     with progress("import", "samples") as show:
-        import_meshgraphnets(folder, out, selection, lambda done, total: show(done, total, ""), remark)
-    remark(f"made {out}: {out.stat().st_size / 1e6:.1f} MB")
+        made = import_meshgraphnets(folder, out, selection, lambda done, total: show(done, total, ""), remark)
+    remark(f"made {out}: {out.stat().st_size / 1e6:.1f} MB" if made else f"{out} is complete already")
 
 
 @app.command()

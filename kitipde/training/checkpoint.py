@@ -20,7 +20,7 @@ from kitipde.errors import InputError
 from kitipde.files import flush_folder
 from kitipde.models.weights import pack_weights, unpack_weights
 
-__all__ = ["Checkpoint", "forget_after", "intact_checkpoints", "read_checkpoint", "save_checkpoint"]
+__all__ = ["Checkpoint", "forget_after", "has_states", "intact_checkpoints", "read_checkpoint", "save_checkpoint"]
 
 Weights = dict[str, Tensor]
 
@@ -127,6 +127,11 @@ def forget_after(folder: Path, name: str) -> None:
     for path in _states(folder):
         if path.name > name:
             shutil.rmtree(path, ignore_errors=True)
+
+
+def has_states(folder: Path) -> bool:
+    """Whether any state was ever finished there, damaged or not."""
+    return bool(_states(folder))
 
 
 def _states(folder: Path) -> list[Path]:

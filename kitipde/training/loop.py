@@ -342,6 +342,7 @@ class Trainer:
             if self.processes.first:
                 for replica, record in zip(self.replicas, self.records, strict=True):
                     replica.path.mkdir(parents=True, exist_ok=True)
+                    forget_after(replica.checkpoints_path, "")
                     record.restart(0)
             return
         try:

@@ -21,7 +21,7 @@ from kitipde.errors import InputError
 from kitipde.files import held, write_atomically
 from kitipde.models import build_model, residual_channels
 from kitipde.runs import Replica, Run, RunFacts, open_run
-from kitipde.training.checkpoint import intact_checkpoints
+from kitipde.training.checkpoint import has_states, intact_checkpoints
 from kitipde.training.interrupt import interruptible
 from kitipde.training.launch import launch, on_first
 from kitipde.training.loop import Trainer
@@ -176,7 +176,8 @@ class Group(NamedTuple):
 def _next_group(replicas: Sequence[Replica], epochs: int, remark: Callable[[str], None]) -> Group | None:
     """The unfinished seeds that can be trained together: those with a saved state in common, or those without any.
 
-    A kill while states were saved leaves some seeds with a newer one; all go on from the newest that all have.
+    A kill while states were saved leaves some seeds with a newer one; all go on from the newest that all have. If these
+    were the first states, that is the beginning.
     """
     waiting = [replica for replica in replicas if not _has_finished(replica, epochs)]
     if not waiting:
@@ -187,8 +188,15 @@ def _next_group(replicas: Sequence[Replica], epochs: int, remark: Callable[[str]
         for text in remarks:
             remark(text)
     begun = [seed for seed, names in states.items() if names]
-    if not begun:
-        return Group(tuple(states), None)
+    unsaved = [
+        replica.seed
+        for replica in waiting
+        if (replica.path / "facts.json").is_file()
+        and not has_states(replica.checkpoints_path)
+        and not set(begun).isdisjoint(replica.facts()["trained_together"])
+    ]
+    if not begun or unsaved:
+        return Group(tuple(seed for seed in states if not begun or seed in {*begun, *unsaved}), None)
     common = set.intersection(*(set(states[seed]) for seed in begun))
     if common:
         return Group(tuple(begun), max(common))

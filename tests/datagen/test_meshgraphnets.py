@@ -155,6 +155,13 @@ def test_an_interrupted_import_continues_and_gives_the_same_file(published, tmp_
     halves, _ = _import(tmp_path / "halves" / "set")
     assert halves.read_bytes() == whole.read_bytes()
     assert not (tmp_path / "halves" / "set.h5.parts").exists()
+    # What a kill in the last moment leaves behind.
+    (tmp_path / "halves" / ".set.h5.1.tmp").write_bytes(b"half")
+    (tmp_path / "halves" / "set.h5.parts").mkdir()
+    _import(tmp_path / "halves" / "set")
+    assert {item.name for item in (tmp_path / "halves").iterdir()} == {"set", "set.h5"}
+    with pytest.raises(InputError, match="set.h5 exists with other settings or from other files; --overwrite"):
+        _import(tmp_path / "halves" / "set", stride=3)
 
 
 def test_damage_anywhere_is_one_line_and_leaves_nothing(published, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -101,6 +102,17 @@ def test_a_damaged_state_is_told_and_the_one_before_is_used(tmp_path, burgers_fi
     train(continue_run(run.path), StopAfter(), remarks.append)
     assert any(str(states[-1]) in remark and "damaged" in remark for remark in remarks)
     assert_same(tmp_path / "whole", tmp_path / "damaged")
+
+
+def test_a_kill_between_the_first_states_of_stacked_seeds_begins_both_again(tmp_path, burgers_file) -> None:
+    options = ("training.seeds=2", "training.checkpoint_seconds=0")
+    train(new_run(burgers_file, tmp_path / "whole", *options), StopAfter(), print)
+    killed = new_run(burgers_file, tmp_path / "killed", *options)
+    with pytest.raises(KeyboardInterrupt):
+        train(killed, StopAfter(2), print)
+    shutil.rmtree(killed.replicas[1].checkpoints_path)
+    train(continue_run(killed.path), StopAfter(), print)
+    assert_same(tmp_path / "whole", killed.path)
 
 
 def test_settings_that_are_cut_off_are_not_completed_with_defaults(tmp_path, burgers_file) -> None:
