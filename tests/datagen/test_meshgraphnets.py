@@ -160,7 +160,7 @@ def test_an_interrupted_import_continues_and_gives_the_same_file(published, tmp_
     (tmp_path / "halves" / "set.h5.parts").mkdir()
     _import(tmp_path / "halves" / "set")
     assert {item.name for item in (tmp_path / "halves").iterdir()} == {"set", "set.h5"}
-    with pytest.raises(InputError, match="set.h5 exists with other settings or from other files; --overwrite"):
+    with pytest.raises(InputError, match=r"set\.h5 exists with other settings or from other files; --overwrite"):
         _import(tmp_path / "halves" / "set", stride=3)
 
 
