@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 
 from kitipde.errors import InputError
-from kitipde.files import flush_folder
+from kitipde.files import flush_folder, write_atomically
 from kitipde.models.weights import pack_weights, unpack_weights
 
-__all__ = ["Checkpoint", "forget_after", "has_states", "intact_checkpoints", "read_checkpoint", "save_checkpoint"]
+__all__ = ["Checkpoint", "copy_best", "forget_after", "has_states", "intact_checkpoints", "read_checkpoint", "save_checkpoint"]
 
 Weights = dict[str, Tensor]
 
@@ -120,6 +120,11 @@ def read_checkpoint(folder: Path, name: str) -> Checkpoint:
 
 def _first_line(error: Exception) -> str:
     return next(iter(str(error).splitlines()), type(error).__name__)
+
+
+def copy_best(folder: Path, name: str, path: Path) -> None:
+    """Put the best weights of a saved state where readers of the run look for them."""
+    write_atomically(path, (folder / name / "best.safetensors").read_bytes())
 
 
 def forget_after(folder: Path, name: str) -> None:

@@ -15,13 +15,13 @@ from kitipde.collisions import advance
 from kitipde.collisions.diagnostics import CollisionStatistics, collect, gap_warning
 from kitipde.config import RunConfig
 from kitipde.errors import InputError
-from kitipde.files import write_atomically, write_json
+from kitipde.files import write_json
 from kitipde.models import parameter_count
 from kitipde.models.flops import count_flops
 from kitipde.optim.condensation import condensation
 from kitipde.runs import Replica
 from kitipde.training.batches import Fields, batch_order, draw
-from kitipde.training.checkpoint import Checkpoint, forget_after, read_checkpoint, save_checkpoint
+from kitipde.training.checkpoint import Checkpoint, copy_best, forget_after, read_checkpoint, save_checkpoint
 from kitipde.training.ensemble import Ensemble
 from kitipde.training.interrupt import Interrupt
 from kitipde.training.objective import Objective, make_objective
@@ -334,8 +334,7 @@ class Trainer:
                 rest["average"] = [each[k].clone() for each in average] if len(self.replicas) > 1 else average
             checkpoint = Checkpoint(self.ensemble.weights(k), self.best[k], rest)
             save_checkpoint(replica.checkpoints_path, name, checkpoint, self.config.training.checkpoints_kept)
-            best = replica.checkpoints_path / name / "best.safetensors"
-            write_atomically(replica.best_path, best.read_bytes())
+            copy_best(replica.checkpoints_path, name, replica.best_path)
 
     def _start_from(self, name: str | None) -> None:
         if name is None:
@@ -370,6 +369,8 @@ class Trainer:
             if self.processes.first:
                 self.loss_sum[k] = rest["loss_sum"]
                 forget_after(replica.checkpoints_path, name)
+                # A kill may have come between a state and its best weights in the run's folder.
+                copy_best(replica.checkpoints_path, name, replica.best_path)
                 # Lines of epochs that the state does not know yet will be written again.
                 self.records[k].restart(self.epoch)
             states.append(rest)
@@ -401,7 +402,8 @@ class Trainer:
         """A step that changes nothing, with the longest way back there is."""
         self.ensemble.train()
         self.optimizer.zero_grad(set_to_none=True)
-        indices = torch.arange(samples, device=self.train_fields.home).expand(len(self.replicas), -1)
+        indices = torch.arange(samples, device=self.train_fields.home) % self.train_fields.samples
+        indices = indices.expand(len(self.replicas), -1)
         ((inputs, targets),) = self.train_fields.batches([indices])
         unroll = self.config.training.unroll
         last = self.train_fields.frames - 1

@@ -59,7 +59,8 @@ def _batch_too_large(
     if attempt is None:
         return InputError(f"{text}: give a smaller one")
     size = batch // 2
-    while size and not _fits(attempt, size):
+    # With a quarter more: a run also keeps the moments of the optimizer and its best weights.
+    while size and not _fits(attempt, size + -(-size // 4)):
         size //= 2
     if not size:
         return InputError(f"{text}, nor does 1: make the network (model.width) or the grid (data.resolution) smaller")

@@ -115,6 +115,18 @@ def test_a_kill_between_the_first_states_of_stacked_seeds_begins_both_again(tmp_
     assert_same(tmp_path / "whole", killed.path)
 
 
+def test_a_kill_between_the_last_state_and_its_best_weights_is_made_good(tmp_path, burgers_file) -> None:
+    run = new_run(burgers_file, tmp_path / "run")
+    train(run, StopAfter(), print)
+    (replica,) = run.replicas
+    best = replica.best_path.read_bytes()
+    replica.best_path.unlink()
+    (replica.path / "facts.json").unlink()
+    train(continue_run(run.path), StopAfter(), print)
+    assert replica.best_path.read_bytes() == best
+    assert replica.facts()["finished"]
+
+
 def test_settings_that_are_cut_off_are_not_completed_with_defaults(tmp_path, burgers_file) -> None:
     run = new_run(burgers_file, tmp_path / "run")
     file = run.path / "config.yaml"
