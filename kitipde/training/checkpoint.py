@@ -20,7 +20,15 @@ from kitipde.errors import InputError
 from kitipde.files import flush_folder, write_atomically
 from kitipde.models.weights import pack_weights, unpack_weights
 
-__all__ = ["Checkpoint", "copy_best", "forget_after", "has_states", "intact_checkpoints", "read_checkpoint", "save_checkpoint"]
+__all__ = [
+    "Checkpoint",
+    "copy_best",
+    "forget_after",
+    "has_states",
+    "intact_checkpoints",
+    "read_checkpoint",
+    "save_checkpoint",
+]
 
 Weights = dict[str, Tensor]
 
