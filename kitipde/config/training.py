@@ -106,6 +106,10 @@ class TrainingConfig(Section):
     track_condensation: bool = False
     tensorboard: bool = False
 
+    def validates(self, epoch: int) -> bool:
+        """Whether there is a validation after so many epochs."""
+        return epoch in (1, self.epochs) or epoch % self.validate_every == 0
+
     @model_validator(mode="after")
     def _curriculum_needs_whole_rollouts(self) -> Self:
         if self.curriculum_frames is not None and self.unroll != "autoregressive":

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 from lightning_fabric import Fabric
@@ -31,7 +31,7 @@ from kitipde.training.provenance import peak_memory_bytes, provenance
 from kitipde.training.record import Record, epoch_note
 from kitipde.training.schedule import frames_wanted, learning_rate
 from kitipde.training.standing import Standing, TrainingData
-from kitipde.training.trouble import told
+from kitipde.training.trouble import refuse_not_finite, told
 
 __all__ = ["Trainer"]
 
@@ -187,10 +187,10 @@ class Trainer:
         """Validate, remember the best weights, write the epoch's lines; returns what the progress bar shows."""
         train = (self.processes.total(self.loss_sum) / self.train_fields.samples).tolist()
         rows: list[dict[str, Any]] = [{"epoch": self.epoch + 1, "train_loss": loss} for loss in train]
-        improved = self._validate(rows) if self._validates(self.epoch + 1) else {}
+        improved = self._validate(rows) if self.config.training.validates(self.epoch + 1) else {}
         for replica, row in zip(self.replicas, rows, strict=True):
             if not (math.isfinite(row["train_loss"]) and math.isfinite(row.get("validation_loss", 0.0))):
-                self._refuse(replica)
+                refuse_not_finite(replica, self.epoch + 1, self.config.optimizer.learning_rate)
             row["learning_rate"] = self.optimizer.param_groups[0]["lr"]
         self._count_collisions(rows)
         if self.config.training.track_condensation:
@@ -211,11 +211,6 @@ class Trainer:
                 record.append(row)
         return epoch_note(rows, self.train_fields.samples)
 
-    def _validates(self, epoch: int) -> bool:
-        """Whether there is a validation after so many epochs."""
-        training = self.config.training
-        return epoch in (1, training.epochs) or epoch % training.validate_every == 0
-
     def _validate(self, rows: Sequence[dict[str, Any]]) -> dict[int, dict[str, Tensor]]:
         """Add the validation loss to each replica's row; returns the weights of those that have never been better."""
         with self._averaged():
@@ -226,13 +221,6 @@ class Trainer:
                 k: self.ensemble.weights(k) for k, loss in enumerate(validation) if loss < self.standings[k].best_loss
             }
 
-    def _refuse(self, replica: Replica) -> NoReturn:
-        kept = f"; the last good state is in {replica.checkpoints_path}" if replica.best_path.is_file() else ""
-        raise InputError(
-            f"the loss of seed {replica.seed} is not finite in epoch {self.epoch + 1}: lower "
-            f"optimizer.learning_rate (now {self.config.optimizer.learning_rate:g}){kept}"
-        )
-
     def _count_collisions(self, rows: Sequence[dict[str, Any]]) -> None:
         """What collisions did, layer by layer, and how much the network has come to need them."""
         if self.config.residual.kind == "plain":
@@ -241,7 +229,7 @@ class Trainer:
         counted = self.ensemble.each(lambda objective, _: collect(objective))
         for row, statistics in zip(rows, counted, strict=True):
             row["collisions"] = {str(layer): asdict(values) for layer, values in statistics.items()}
-        if not self._validates(self.epoch + 1):
+        if not self.config.training.validates(self.epoch + 1):
             return
         probe = self._evaluate(self.train_fields, min(self.train_fields.samples, self.validation_fields.samples))
         for row, statistics, without, standing in zip(rows, counted, probe, self.standings, strict=True):
@@ -287,8 +275,8 @@ class Trainer:
     # --- the end, and being told to stop
 
     def _stopped(self, standing: Standing) -> bool:
-        patience = self.config.training.patience
-        return patience is not None and self._validates(self.epoch) and self.epoch - standing.best_epoch >= patience
+        training, waited = self.config.training, self.epoch - standing.best_epoch
+        return training.patience is not None and training.validates(self.epoch) and waited >= training.patience
 
     def _finished(self) -> bool:
         """At the last epoch, or one of the replicas stops early: the others then go on without it."""
@@ -313,7 +301,7 @@ class Trainer:
     def _save(self) -> None:
         self.processes.gather([self.loss_sum, *self._tallies()])
         if not torch.isfinite(self.loss_sum).all():
-            self._refuse(self.replicas[0])
+            refuse_not_finite(self.replicas[0], self.epoch + 1, self.config.optimizer.learning_rate)
         if not self.processes.first:
             return
         name = f"{self.epoch:06d}-{self.step:06d}"

@@ -5,12 +5,14 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import torch
 
 from kitipde.errors import InputError, out_of_memory
+from kitipde.runs import Replica
 
-__all__ = ["told"]
+__all__ = ["refuse_not_finite", "told"]
 
 
 @contextmanager
@@ -39,6 +41,19 @@ def told(folder: Path, batch: int, replicas: int, attempt: Callable[[int], None]
         if not out_of_memory(error):
             raise
         raise _batch_too_large(error, batch, replicas, attempt) from None
+
+
+def refuse_not_finite(replica: Replica, epoch: int, learning_rate: float) -> NoReturn:
+    """End a training whose loss has left the finite numbers.
+
+    Raises:
+        InputError: always.
+    """
+    kept = f"; the last good state is in {replica.checkpoints_path}" if replica.best_path.is_file() else ""
+    raise InputError(
+        f"the loss of seed {replica.seed} is not finite in epoch {epoch}: lower optimizer.learning_rate "
+        f"(now {learning_rate:g}){kept}"
+    )
 
 
 def _batch_too_large(
