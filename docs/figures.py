@@ -32,7 +32,7 @@ def pairs_figure() -> bytes:
     random = generator(4)
     x, v = torch.rand(1, 22, 2, generator=random) * 2.6, torch.randn(1, 22, 2, generator=random) * 0.3
     pairs = pairs_by_coefficient(x, v, 0.62)
-    out, _ = collide(x, v, pairs, [generator(1)], LAWS["kiti"], 1.0, update_position=False)
+    out, _ = collide(x, v, pairs, generator(1), LAWS["kiti"], 1.0, update_position=False)
     figure = new_figure(9.0, 4.3)
     left, right = figure.subplots(1, 2, sharex=True, sharey=True)
     colliding = torch.zeros(22, dtype=torch.bool)
@@ -115,9 +115,9 @@ def energy_figure() -> bytes:
         points = []
         for coefficient in torch.linspace(0.2, 1.0, 25).tolist():
             pairs = pairs_by_coefficient(x, v, coefficient)
-            out, statistics = collide(x, v, pairs, [generator(1)], LAWS[name], 1.0, update_position=False)
+            out, statistics = collide(x, v, pairs, generator(1), LAWS[name], 1.0, update_position=False)
             after = out - x
-            points.append((float(statistics[0, 0]), float(after.square().sum() / v.square().sum())))
+            points.append((float(statistics[0]), float(after.square().sum() / v.square().sum())))
         points = [point for point in points if point[0] > 0.005]
         axes.plot(*zip(*points, strict=True), color=colour(position), label=NAMES[name])
     axes.axhline(1, color="black", linewidth=0.8, linestyle="--")

@@ -1,9 +1,8 @@
 """Collisions as one differentiable operation that compilers and functional transforms do not look into.
 
 How many pairs collide depends on the data. `torch.compile` and `torch.func.vmap` cannot follow that, so selection and
-sums are registered as opaque operators: compiled graphs call them, and `vmap` over replicas folds the replicas into
-the batch, where every sample is by itself anyway. Each replica keeps its own random numbers, so that it collides as it
-would alone.
+sums are registered as opaque operators: compiled graphs call them, and `vmap` runs over the replicas one by one. Each
+keeps its own random numbers, so that it collides as it would alone.
 """
 
 from typing import NamedTuple
@@ -37,12 +36,12 @@ class Rule(NamedTuple):
 
 
 def collided(
-    x: Float[Tensor, "samples N d"],
-    v: Float[Tensor, "samples N d"],
+    x: Float[Tensor, "samples N *d"],
+    v: Float[Tensor, "samples N *d"],
     key: Int[Tensor, ""],
     strength: Float[Tensor, ""],
     rule: Rule,
-) -> tuple[Float[Tensor, "samples N d"], Float[Tensor, "4"]]:
+) -> tuple[Float[Tensor, "samples N *d"], Float[Tensor, "4"]]:
     """x* + dt·v' of equations (2)-(5), and the statistics of the collisions.
 
     Args:
@@ -107,14 +106,20 @@ def _forward(
     dt: float,
     update_position: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    batches = _batches(key, x, v)
+    out = torch.add(x, v, alpha=dt)
+    select = _pairs_at_rate if by_rate else _pairs_by_coefficient
+    found, statistics = [], []
     with full_precision(x.device):
-        generators = _generators(key)
-        select = _pairs_at_rates if by_rate else _pairs_by_coefficients
-        sample, first, second = select(x, v, strength, key)
-        # An operator's results may not share memory.
-        pairs = Pairs(sample.clone(), first.clone(), second.clone())
-        out, statistics = collide(x, v, pairs, generators, LAWS[law], dt, update_position)
-    return out, statistics.reshape(*key.shape, 4), pairs.sample, pairs.first, pairs.second
+        for number, (seed, position, velocity) in enumerate(batches):
+            pairs = select(position, velocity, float(strength.reshape(-1)[number]), seed)
+            moved = out if key.ndim == 0 else out[number]
+            random = _generator(seed, x.device)
+            statistics.append(collide(position, velocity, pairs, random, LAWS[law], dt, update_position, moved)[1])
+            found.append(pairs._replace(sample=pairs.sample + number * len(position)))
+    # New tensors, as an operator's results may not share memory.
+    sample, first, second = (torch.cat(columns) for columns in zip(*found, strict=True))
+    return out, torch.stack(statistics).reshape(*key.shape, 4), sample, first, second
 
 
 @_forward.register_fake
@@ -127,8 +132,8 @@ def _(x, v, key, strength, law, by_rate, dt, update_position):
 @_forward.register_vmap
 def _(info, in_dims, x, v, key, strength, law, by_rate, dt, update_position):
     x, v, key, strength = in_front(info.batch_size, in_dims, x, v, key, strength)
-    folded = _forward(x.flatten(0, 1), v.flatten(0, 1), key, strength, law, by_rate, dt, update_position)
-    return (folded[0].reshape(x.shape), *folded[1:]), (0, 0, None, None, None)
+    results = _forward(x, v, key, strength, law, by_rate, dt, update_position)
+    return results, (0, 0, None, None, None)
 
 
 @torch.library.custom_op("kitipde::collide_adjoint", mutates_args=())
@@ -143,10 +148,16 @@ def _backward(
     dt: float,
     update_position: bool,
 ) -> tuple[Tensor, Tensor]:
+    results = gradient.clone(), gradient * dt
+    batches = _batches(key, gradient, v)
     with full_precision(v.device):
-        generators = _generators(key)
-        pairs = Pairs(sample, first, second)
-        return collide_adjoint(gradient, v, pairs, generators, LAWS[law], dt, update_position)
+        for number, (seed, on_out, velocity) in enumerate(batches):
+            own = slice(None) if key.ndim == 0 else sample // len(velocity) == number
+            pairs = Pairs(sample[own] - number * len(velocity), first[own], second[own])
+            parts = results if key.ndim == 0 else (results[0][number], results[1][number])
+            random = _generator(seed, v.device)
+            collide_adjoint(on_out, velocity, pairs, random, LAWS[law], dt, update_position, parts)
+    return results
 
 
 @_backward.register_fake
@@ -157,8 +168,7 @@ def _(gradient, v, key, sample, first, second, law, dt, update_position):
 @_backward.register_vmap
 def _(info, in_dims, gradient, v, key, sample, first, second, law, dt, update_position):
     gradient, v, key = in_front(info.batch_size, in_dims, gradient, v, key)
-    folded = _backward(gradient.flatten(0, 1), v.flatten(0, 1), key, sample, first, second, law, dt, update_position)
-    return tuple(part.reshape(gradient.shape) for part in folded), (0, 0)
+    return _backward(gradient, v, key, sample, first, second, law, dt, update_position), (0, 0)
 
 
 def in_front(size: int, in_dims: tuple[int | None, ...], *tensors: Tensor) -> list[Tensor]:
@@ -169,32 +179,25 @@ def in_front(size: int, in_dims: tuple[int | None, ...], *tensors: Tensor) -> li
     ]
 
 
-def _generators(key: Int[Tensor, "..."]) -> list[torch.Generator]:
-    """One source of random numbers for each replica."""
-    return [torch.Generator(key.device).manual_seed(seed) for seed in key.reshape(-1).tolist()]
+def _batches(key: Int[Tensor, "..."], *tensors: Tensor) -> list[tuple[int, *tuple[Tensor, ...]]]:
+    """Each replica's key and its part of the tensors; a single one has no axis of its own."""
+    if key.ndim == 0:
+        return [(int(key), *tensors)]
+    return [(seed, *(tensor[number] for tensor in tensors)) for number, seed in enumerate(key.tolist())]
 
 
-def _pairs_by_coefficients(x: Tensor, v: Tensor, strength: Tensor, key: Tensor) -> Pairs:
-    coefficients = strength.reshape(-1).tolist()
-    if len(set(coefficients)) == 1:
-        return pairs_by_coefficient(x, v, coefficients[0])
-    share = x.shape[0] // len(coefficients)
-    parts = [
-        pairs_by_coefficient(x[k * share : (k + 1) * share], v[k * share : (k + 1) * share], coefficient)
-        for k, coefficient in enumerate(coefficients)
-    ]
-    shifted = (Pairs(part.sample + k * share, part.first, part.second) for k, part in enumerate(parts))
-    return Pairs(*(torch.cat(columns) for columns in zip(*shifted, strict=True)))
+def _generator(seed: int, device: torch.device) -> torch.Generator:
+    return torch.Generator(device).manual_seed(seed)
 
 
-def _pairs_at_rates(x: Tensor, v: Tensor, strength: Tensor, key: Tensor) -> Pairs:
+def _pairs_by_coefficient(x: Tensor, v: Tensor, coll_coef: float, seed: int) -> Pairs:
+    return pairs_by_coefficient(x, v, coll_coef)
+
+
+def _pairs_at_rate(x: Tensor, v: Tensor, rate: float, seed: int) -> Pairs:
     """A sample has rate·N/2 pairs, rounded up or down so that the batch as a whole has the wished number."""
-    samples, particles, _ = x.shape
+    samples, particles = x.shape[:2]
     # Another stream than that of the directions, which the backward pass draws again without this one.
-    generators = _generators(key ^ ROUNDING)
-    share = samples // len(generators)
-    wished = strength.reshape(-1).to(torch.float64).cpu() * particles / 2
-    starts = (torch.rand(1, generator=each, dtype=torch.float64, device=x.device) for each in generators)
-    rounding = torch.stack([even_roundings(start, share) for start in starts])
-    number = torch.floor(wished.to(x.device)[:, None] + rounding).long()
-    return pairs_at_rate(x, v, number.flatten())
+    start = torch.rand(1, generator=_generator(seed ^ ROUNDING, x.device), dtype=torch.float64, device=x.device)
+    number = torch.floor(rate * particles / 2 + even_roundings(start, samples)).long()
+    return pairs_at_rate(x, v, number)

@@ -24,6 +24,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from kitipde.memory import in_order
+
 __all__ = [
     "LAWS",
     "Law",
@@ -109,37 +111,37 @@ def collision_rate(
 
 
 def collide(
-    x: Float[Tensor, "samples N d"],
-    v: Float[Tensor, "samples N d"],
+    x: Float[Tensor, "samples N *d"],
+    v: Float[Tensor, "samples N *d"],
     pairs: Pairs,
-    generators: list[torch.Generator],
+    generator: torch.Generator,
     law: Law,
     dt: float,
     update_position: bool,
-) -> tuple[Float[Tensor, "samples N d"], Float[Tensor, "replicas 4"]]:
+    out: Float[Tensor, "samples N *d"] | None = None,
+) -> tuple[Float[Tensor, "samples N *d"], Float[Tensor, "4"]]:
     """Equation (5): x* + dt·v' after the collisions of these pairs, and what they did.
 
     Args:
-        x: positions.
+        x: positions; a particle's coordinates may be spread over several axes.
         v: velocities.
         pairs: the pairs that collide.
-        generators: sources of the directions, one for each equal share of the samples (a replica).
+        generator: source of the directions.
         law: what a collision does.
         dt: time step.
         update_position: False keeps x* = x.
+        out: x + dt·v if it is known; becomes the result.
 
     Returns:
-        The new positions, and for each replica collisions per particle, share of particles that collided, |Σ(v' − v)|
-        over Σ|v| (its scale), and (Σ|v'|² − Σ|v|²) over Σ|v|².
+        The new positions; and collisions per particle, share of particles that collided, |Σ(v' − v)| over Σ|v| (its
+        scale), and (Σ|v'|² − Σ|v|²) over Σ|v|².
     """
-    samples, particles, _ = x.shape
-    touched, slot_i, slot_j = _colliding_particles(pairs, particles)
-    sample, particle = touched // particles, touched % particles
-    position, velocity = x[sample, particle], v[sample, particle]
-    count = torch.bincount(torch.cat([slot_i, slot_j]), minlength=len(touched)).to(x.dtype)
+    touched, slot_i, slot_j = _colliding_particles(pairs, x.shape[1])
+    position, velocity = touched.of(x), touched.of(v)
+    count = torch.bincount(torch.cat([slot_i, slot_j]), minlength=len(touched.sample)).to(x.dtype)
 
     velocity_sum, centre_sum = torch.zeros_like(velocity), torch.zeros_like(position)
-    for part, direction in _chunks(pairs, samples, v, generators, law):
+    for part, direction in _chunks(pairs, velocity, generator, law):
         first, second = slot_i[part], slot_j[part]
         change = velocity_change(velocity[first], velocity[second], direction, law)
         velocity_sum.index_add_(0, first, change).index_add_(0, second, change, alpha=-1)
@@ -149,45 +151,45 @@ def collide(
     after = velocity + velocity_sum
     start = (position + centre_sum) / (1 + count)[:, None] if update_position else position
 
-    out = torch.add(x, v, alpha=dt)
-    out[sample, particle] = torch.add(start, after, alpha=dt)
-    return out, _statistics(v, sample, count, velocity, velocity_sum, len(generators))
+    out = torch.add(x, v, alpha=dt) if out is None else out
+    touched.put(out, torch.add(start, after, alpha=dt))
+    return out, _statistics(v, count, velocity, velocity_sum)
 
 
 def collide_adjoint(
-    gradient: Float[Tensor, "samples N d"],
-    v: Float[Tensor, "samples N d"],
+    gradient: Float[Tensor, "samples N *d"],
+    v: Float[Tensor, "samples N *d"],
     pairs: Pairs,
-    generators: list[torch.Generator],
+    generator: torch.Generator,
     law: Law,
     dt: float,
     update_position: bool,
-) -> tuple[Float[Tensor, "samples N d"], Float[Tensor, "samples N d"]]:
+    out: tuple[Float[Tensor, "samples N *d"], Float[Tensor, "samples N *d"]] | None = None,
+) -> tuple[Float[Tensor, "samples N *d"], Float[Tensor, "samples N *d"]]:
     """Gradients of `collide` with respect to x and v, the pairs and the directions held constant.
 
-    The directions are drawn a second time from generators in the same state, instead of being stored.
+    The directions are drawn a second time from a generator in the same state, instead of being stored.
     At V_r = 0 the gradient of V_r is taken as 0.
 
     Args:
         gradient: gradient g with respect to x* + dt·v'.
         v: velocities before the collisions.
         pairs: as in `collide`.
-        generators: as in `collide`, in the state they had there.
+        generator: as in `collide`, in the state it had there.
         law: as in `collide`.
         dt: as in `collide`.
         update_position: as in `collide`.
+        out: g and dt·g, the gradients without collisions, if they are known; become the results.
     """
-    samples, particles, _ = v.shape
-    touched, slot_i, slot_j = _colliding_particles(pairs, particles)
-    sample, particle = touched // particles, touched % particles
-    gradient_out, velocity = gradient[sample, particle], v[sample, particle]
-    count = torch.bincount(torch.cat([slot_i, slot_j]), minlength=len(touched)).to(v.dtype)
+    touched, slot_i, slot_j = _colliding_particles(pairs, v.shape[1])
+    gradient_out, velocity = touched.of(gradient), touched.of(v)
+    count = torch.bincount(torch.cat([slot_i, slot_j]), minlength=len(touched.sample)).to(v.dtype)
 
     # out_i holds (x_i + Σ X_cm) / (1 + k_i): each position counts once with its own weight, half with each partner's.
     weighted = gradient_out / (1 + count)[:, None]
     position_gradient = weighted.clone() if update_position else gradient_out.clone()
     velocity_gradient = gradient_out * dt
-    for part, direction in _chunks(pairs, samples, v, generators, law):
+    for part, direction in _chunks(pairs, velocity, generator, law):
         first, second = slot_i[part], slot_j[part]
         on_change = dt * (gradient_out[first] - gradient_out[second])
         on_velocity = (-law.drift / 2) * on_change
@@ -200,65 +202,64 @@ def collide_adjoint(
         if update_position:
             on_centre = centre(weighted[first], weighted[second])
             position_gradient.index_add_(0, first, on_centre).index_add_(0, second, on_centre)
-    gradient_x, gradient_v = gradient.clone(), gradient * dt
-    gradient_x[sample, particle] = position_gradient
-    gradient_v[sample, particle] = velocity_gradient
+    gradient_x, gradient_v = (gradient.clone(), gradient * dt) if out is None else out
+    touched.put(gradient_x, position_gradient)
+    touched.put(gradient_v, velocity_gradient)
     return gradient_x, gradient_v
 
 
-def _colliding_particles(pairs: Pairs, particles: int) -> tuple[Int[Tensor, "T"], Int[Tensor, "E"], Int[Tensor, "E"]]:
-    """The T particles that collide (as sample·N + particle), and each pair's places among them."""
+class Touched(NamedTuple):
+    """T particles of a batch."""
+
+    sample: Int[Tensor, "T"]
+    particle: Int[Tensor, "T"]
+
+    def of(self, points: Float[Tensor, "samples N *d"]) -> Float[Tensor, "T D"]:
+        """A copy of their coordinates, all on one axis."""
+        return points[self.sample, self.particle].flatten(1)
+
+    def put(self, points: Float[Tensor, "samples N *d"], coordinates: Float[Tensor, "T D"]) -> None:
+        """Gives them these coordinates, in place."""
+        points[self.sample, self.particle] = coordinates.reshape(-1, *points.shape[2:])
+
+
+def _colliding_particles(pairs: Pairs, particles: int) -> tuple[Touched, Int[Tensor, "E"], Int[Tensor, "E"]]:
+    """The T particles that collide, and each pair's places among them."""
     both = torch.cat([pairs.sample * particles + pairs.first, pairs.sample * particles + pairs.second])
     touched, slots = torch.unique(both, return_inverse=True)
     slot_i, slot_j = slots.chunk(2)
-    return touched, slot_i, slot_j
+    return Touched(touched // particles, touched % particles), slot_i, slot_j
 
 
 def _chunks(
-    pairs: Pairs, samples: int, v: Float[Tensor, "samples N d"], generators: list[torch.Generator], law: Law
+    pairs: Pairs, like: Float[Tensor, "T d"], generator: torch.Generator, law: Law
 ) -> Iterator[tuple[slice, Float[Tensor, "chunk d"] | None]]:
-    """Successive runs of pairs with their directions; each replica's pairs are served by its own generator."""
-    dimension = v.shape[-1]
+    """Successive runs of pairs with their directions."""
+    dimension = like.shape[-1]
     length = max(1, CHUNK // max(1, dimension))
-    share = samples // len(generators)
-    ends = torch.searchsorted(pairs.sample, share * torch.arange(1, len(generators) + 1, device=v.device)).tolist()
-    start = 0
-    for generator, end in zip(generators, ends, strict=True):
-        while start < end:
-            part = slice(start, min(start + length, end))
-            size = part.stop - part.start
-            yield part, unit_vectors(size, dimension, generator, v) if law.scatter else None
-            start = part.stop
+    for start in range(0, len(pairs.sample), length):
+        part = slice(start, min(start + length, len(pairs.sample)))
+        yield part, unit_vectors(part.stop - start, dimension, generator, like) if law.scatter else None
 
 
 def _statistics(
-    v: Float[Tensor, "samples N d"],
-    sample: Int[Tensor, "T"],
+    v: Float[Tensor, "samples N *d"],
     count: Float[Tensor, "T"],
     velocity: Float[Tensor, "T d"],
     change: Float[Tensor, "T d"],
-    replicas: int,
-) -> Float[Tensor, "replicas 4"]:
-    samples, particles, _ = v.shape
-    replica = sample // max(1, samples // replicas)
+) -> Float[Tensor, "4"]:
+    particles = max(1, v.shape[0] * v.shape[1])
     # Over memory in its order: a norm over strided particles takes far longer.
-    in_order = v if v.stride(-1) == 1 else v.transpose(1, 2)
-    scale = torch.linalg.vector_norm(in_order.unflatten(0, (replicas, samples // replicas)), dim=(1, 2, 3))
+    scale = torch.linalg.vector_norm(in_order(v))
     energy = scale.square()
-
-    def total(values: Float[Tensor, "T *rest"]) -> Float[Tensor, "replicas *rest"]:
-        return values.new_zeros(replicas, *values.shape[1:]).index_add_(0, replica, values)
-
-    size = max(1, samples // replicas * particles)
-    momentum = torch.linalg.vector_norm(total(change), dim=-1)
-    gained = total((change * (2 * velocity + change)).sum(-1))
+    momentum = torch.linalg.vector_norm(change.sum(0))
+    gained = (change * (2 * velocity + change)).sum()
     return torch.stack(
         [
-            total(count) / size,
-            total(torch.ones_like(count)) / size,
+            count.sum() / particles,
+            v.new_tensor(len(count) / particles),
             # |Σ(v' − v)| over √(size·Σ|v|²), which is Σ|v| for particles of equal speed
-            torch.where(scale > 0, momentum / (scale * size**0.5), 0),
+            torch.where(scale > 0, momentum / (scale * particles**0.5), 0),
             torch.where(energy > 0, gained / energy, 0),
-        ],
-        dim=-1,
+        ]
     )

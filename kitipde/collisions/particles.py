@@ -8,6 +8,10 @@ R^d. The layouts are
     channel  each channel's whole field is one particle, N = C and d = |S|                samples = B
 
 `flat` and `channel` are views: no data moves; nor does it for `token` when a point's channels lie together in memory.
+
+Nothing in the collisions depends on the order of the d coordinates. Where C divides d, particle p of the flat layout
+has all channels of the points p, p + N, p + 2N, …: if the feature map lies in memory as [*S, B, C] (`kitipde.memory`),
+its coordinates are two axes, [points, C], and again no data moves.
 """
 
 import math
@@ -18,18 +22,24 @@ from torch import Tensor
 from kitipde.config import ResidualConfig
 from kitipde.errors import InputError
 
-__all__ = ["check_particles", "to_features", "to_particles"]
+__all__ = ["check_particles", "keeps_points", "to_features", "to_particles"]
 
 SHOWN = 12
 
+# Kinds of residual that make no particles.
+WITHOUT = ("plain", "dropout")
 
-def to_particles(features: Float[Tensor, "B C *S"], layout: str, heads: int) -> Float[Tensor, "samples N d"]:
+
+def to_particles(
+    features: Float[Tensor, "B C *S"], layout: str, heads: int, points_first: bool = False
+) -> Float[Tensor, "samples N *d"]:
     """The particles of a feature map.
 
     Args:
         features: feature map [B, C, *S].
         layout: `flat`, `token` or `channel`.
         heads: d, the dimension of the particles' space; `channel` does not use it.
+        points_first: whether the points come first in the memory of the feature map.
 
     Raises:
         InputError: the heads do not divide what is to be split.
@@ -40,6 +50,10 @@ def to_particles(features: Float[Tensor, "B C *S"], layout: str, heads: int) -> 
         return features.reshape(batch, channels, points)
     _check_heads(layout, heads, channels, points)
     if layout == "flat":
+        if points_first and _of_whole_points(heads, channels):
+            # By this way gradients come back with the points first too.
+            places = features.permute(*range(2, features.ndim), 0, 1).reshape(heads // channels, -1, batch, channels)
+            return places.permute(2, 1, 0, 3)
         return features.reshape(batch, heads, channels * points // heads).transpose(1, 2)
     # A token stream [B, tokens, C], seen as a feature map, is a view here: its tokens lie together already.
     tokens = features.reshape(batch, channels, points).transpose(1, 2)
@@ -47,16 +61,28 @@ def to_particles(features: Float[Tensor, "B C *S"], layout: str, heads: int) -> 
 
 
 def to_features(
-    particles: Float[Tensor, "samples N d"], like: Float[Tensor, "B C *S"], layout: str
+    particles: Float[Tensor, "samples N *d"], like: Float[Tensor, "B C *S"], layout: str, points_first: bool = False
 ) -> Float[Tensor, "B C *S"]:
     """The feature map whose particles these are; inverse of `to_particles`."""
     if layout == "channel":
         return particles.reshape(like.shape)
-    if layout == "flat":
-        return particles.transpose(1, 2).reshape(like.shape)
     batch, channels, *grid = like.shape
+    if layout == "flat":
+        if points_first and particles.ndim == 4:
+            places = particles.permute(2, 1, 0, 3)
+            return places.reshape(*grid, batch, channels).permute(-2, -1, *range(len(grid)))
+        return particles.transpose(1, 2).reshape(like.shape)
     tokens = particles.transpose(1, 2).reshape(batch, math.prod(grid), channels)
     return tokens.transpose(1, 2).reshape(like.shape)
+
+
+def keeps_points(config: ResidualConfig, channels: int) -> bool:
+    """Whether particles, if any, consist of whole points, so that a feature map may have its points first in memory."""
+    return config.kind in WITHOUT or (config.layout == "flat" and _of_whole_points(config.collision_heads, channels))
+
+
+def _of_whole_points(heads: int, channels: int) -> bool:
+    return channels > 0 and heads % channels == 0
 
 
 def check_particles(config: ResidualConfig, channels: int, grid: tuple[int, ...]) -> None:
@@ -71,7 +97,7 @@ def check_particles(config: ResidualConfig, channels: int, grid: tuple[int, ...]
         InputError: collision_heads does not divide (the message lists the heads that do), or target_rate is more
             than a particle can collide.
     """
-    if config.kind in ("plain", "dropout"):
+    if config.kind in WITHOUT:
         return
     points = math.prod(grid)
     if config.layout != "channel":

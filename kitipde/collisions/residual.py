@@ -27,6 +27,7 @@ from kitipde.collisions.particles import check_particles, to_features, to_partic
 from kitipde.collisions.schedule import share
 from kitipde.config import ResidualConfig
 from kitipde.errors import InputError
+from kitipde.memory import has_points_first
 
 __all__ = ["check_particles", "key_noise", "make_residual", "make_residuals"]
 
@@ -156,21 +157,22 @@ class CollisionResidual(ScheduledResidual):
         """
         result = torch.promote_types(x.dtype, v.dtype)
         working = torch.promote_types(result, torch.float32)
-        layout, heads = self.config.layout, self.config.collision_heads
-        position, velocity = (to_particles(features.to(working), layout, heads) for features in (x, v))
+        layout, heads, in_order = self.config.layout, self.config.collision_heads, has_points_first(x)
+        position, velocity = (to_particles(features.to(working), layout, heads, in_order) for features in (x, v))
         most = math.ceil(self.full_strength * position.shape[1] / 2) + 1
-        key = self.new_key() if key is None else key
+        arguments = (self.new_key() if key is None else key, self.collision_strength)
         # Autocast would take the distances from products in half precision.
         with torch.autocast(x.device.type, enabled=False):
             if self.config.noise == "gaussian":
-                moved, statistics = collided_by_matrices(position, velocity, key, self.collision_strength, *rule, most)
+                one_axis = position.flatten(2), velocity.flatten(2)
+                moved, statistics = collided_by_matrices(*one_axis, *arguments, *rule, most)
             elif has_kernels(x):
                 from kitipde.collisions.fused import fused_collided
 
-                moved, statistics = fused_collided(position, velocity, key, self.collision_strength, rule, most)
+                moved, statistics = fused_collided(position.flatten(2), velocity.flatten(2), *arguments, rule, most)
             else:
-                moved, statistics = collided(position, velocity, key, self.collision_strength, rule)
-        return to_features(moved, x, layout).to(result), statistics
+                moved, statistics = collided(position, velocity, *arguments, rule)
+        return to_features(moved.reshape(position.shape), x, layout, in_order).to(result), statistics
 
 
 class AccelerationResidual(CollisionResidual):

@@ -18,11 +18,12 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from kitipde.collisions.particles import keeps_points
 from kitipde.collisions.residual import make_residuals
 from kitipde.config import FNOConfig, ResidualConfig
+from kitipde.memory import points_first
 from kitipde.models.pointwise import as_matrix_products
 from kitipde.models.spectral import SpectralConv
-from kitipde.models.transforms import points_first
 
 __all__ = ["FNO"]
 
@@ -61,7 +62,8 @@ class FNO(nn.Module):
             SpectralConv(width, width, config.modes, dimension, config.initialisation) for _ in layers
         )
         self.residuals = make_residuals(residual, config.layers)
-        self.colliding = residual.kind != "plain"
+        # Particles that are no whole points are gathered from all over such a memory.
+        self.scattered = not keeps_points(residual, width)
         self.projection = as_matrix_products(
             ChannelMLP(width, out_channels, hidden_channels=config.projection_width, non_linearity=self.activation)
         )
@@ -70,9 +72,8 @@ class FNO(nn.Module):
         """The operator applied to the input frames a."""
         coordinates = grid_coordinates(a, self.grid_endpoint).expand(len(a), *([-1] * (a.ndim - 1)))
         h = torch.cat([a, coordinates], dim=1)
-        # On a CPU all that follows are large matrix products if the channels of a point are neighbours in memory;
-        # particles need the points of a channel beside each other.
-        if a.device.type == "cpu" and not (self.colliding and self.training):
+        # On a CPU all that follows are large matrix products if the channels of a point are neighbours in memory.
+        if a.device.type == "cpu" and not (self.scattered and self.training):
             h = points_first(h)
         h = self.lifting(h)
         for layer, (skip, convolution, residual) in enumerate(

@@ -22,7 +22,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from kitipde.models.transforms import Modes, has_points_first, kept_modes, to_grid, to_modes
+from kitipde.memory import has_points_first
+from kitipde.models.transforms import Modes, kept_modes, to_grid, to_modes
 
 __all__ = ["SpectralConv", "weights_kept"]
 

@@ -8,7 +8,7 @@ before the imaginary one: what one matrix product a mode maps.
 
 There are two ways to the same numbers. A spectral convolution keeps a few modes of many, and on a CPU the sum itself,
 as a product with a matrix of sines and cosines, is several times as fast as a fast transform of all modes
-(`benchmarks/models.py`), if each axis is one large product: hence `points_first`. Elsewhere the fast transforms are
+(`benchmarks/models.py`), if each axis is one large product: hence `kitipde.memory`. Elsewhere the fast transforms are
 used: there matrix products may be told to round their factors (TF32), which they must not here.
 """
 
@@ -22,7 +22,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["Modes", "has_points_first", "kept_modes", "points_first", "to_grid", "to_modes"]
+from kitipde.memory import has_points_first
+
+__all__ = ["Modes", "kept_modes", "to_grid", "to_modes"]
 
 
 @dataclass(frozen=True)
@@ -44,17 +46,6 @@ def kept_modes(grid: Sequence[int], modes: int) -> Modes:
     """The modes that a spectral convolution with `modes` per axis and sign keeps; a coarse grid has fewer."""
     rows = tuple((min(modes, points // 2), min(modes, (points + 1) // 2)) for points in grid[:-1])
     return Modes(tuple(grid), rows, min(modes, grid[-1] // 2 + 1))
-
-
-def points_first(v: Float[Tensor, "batch channels *grid"]) -> Float[Tensor, "batch channels *grid"]:
-    """The same field, which lies in memory as [*grid, batch, channels]; itself if it does already."""
-    beside = v.permute(*range(2, v.ndim), 0, 1).contiguous()
-    return beside.permute(-2, -1, *range(v.ndim - 2))
-
-
-def has_points_first(v: Float[Tensor, "batch channels *grid"]) -> bool:
-    """Whether a field lies in memory as [*grid, batch, channels]."""
-    return v.permute(*range(2, v.ndim), 0, 1).is_contiguous()
 
 
 def to_modes(v: Float[Tensor, "batch channels *grid"], modes: Modes) -> Float[Tensor, "mode batch 2 channels"]:

@@ -22,6 +22,7 @@ from kitipde.collisions.operator import LAWS, Pairs, collide
 from kitipde.collisions.particles import to_features, to_particles
 from kitipde.config import ResidualConfig
 from kitipde.errors import InputError
+from kitipde.memory import has_points_first, points_first
 
 KINDS = ["plain", "kiti", "kiti-published", "kiti-acceleration", "mixing", "gaussian", "dropout"]
 
@@ -104,25 +105,30 @@ def test_collect_forgets_what_it_gave():
 
 
 @pytest.mark.parametrize("by_rate", [False, True])
-def test_replicas_under_vmap_collide_as_each_would_alone(by_rate):
+@pytest.mark.parametrize("in_order", [False, True])
+def test_replicas_under_vmap_collide_as_each_would_alone(by_rate, in_order):
     settings = {"target_rate": 0.5} if by_rate else {"coll_coef": 0.9}
-    modules = [residual(**settings) for _ in range(3)]
+    modules = [residual(collision_heads=16, **settings) for _ in range(3)]
+    order = points_first if in_order else torch.clone
     x, v = (torch.stack(parts) for parts in zip(*(features(seed=k) for k in range(3)), strict=True))
     _, buffers = torch.func.stack_module_state(modules)
     base = copy.deepcopy(modules[0])
 
     def call(buffers, x, v):
-        return torch.func.functional_call(base, buffers, (x, v))
+        return torch.func.functional_call(base, buffers, (order(0.2 * x), order(v)))
 
     torch.manual_seed(0)
     together = torch.vmap(call, randomness="different")(buffers, x, v)
     torch.manual_seed(0)
     keys = torch.randint(1 << 62, (3,))
     for k, module in enumerate(modules):
-        position, velocity = (to_particles(part[k], "flat", 4) for part in (x, v))
+        position, velocity = (to_particles(part, "flat", 16, in_order) for part in (0.2 * x[k], v[k]))
         alone, _ = collided(position, velocity, keys[k], module.collision_strength, module.rule)
-        torch.testing.assert_close(together[k], to_features(alone, x[k], "flat"), rtol=1e-6, atol=1e-6)
-        module(x[k], v[k])
+        expected = to_features(alone, x[k], "flat", in_order)
+        assert not torch.equal(expected, 0.2 * x[k] + v[k])
+        torch.testing.assert_close(together[k], expected, rtol=1e-6, atol=1e-6)
+        assert has_points_first(together[k]) == in_order
+        module(0.2 * x[k], v[k])
     statistics = collect(base, buffers)[0]
     rates = [collect(module)[0].collisions_per_particle for module in modules]
     assert statistics.collisions_per_particle == pytest.approx(sum(rates) / 3, rel=1e-5)
@@ -177,6 +183,27 @@ def test_heads_that_do_not_divide_are_answered_with_those_that_do():
         check_particles(ResidualConfig(kind="kiti", collision_heads=100), 64, (1024, 3))
 
 
+@pytest.mark.parametrize("settings", [{"target_rate": 0.5}, {"coll_coef": 0.9}, {"noise": "gaussian"}])
+@pytest.mark.parametrize("second", ["points first", "channels first"])
+def test_collisions_do_not_depend_on_the_order_of_a_feature_map_in_memory(settings, second, monkeypatch):
+    # Without directions, whose numbers follow the coordinates.
+    monkeypatch.setitem(LAWS, "kiti", LAWS["mixing"])
+    module = residual(collision_heads=16, **{"coll_coef": 0.9, **settings} if "noise" in settings else settings)
+    x, v = features(shape=(3, 8, 4, 6), dtype=torch.float64)
+    # Near enough to collide.
+    x, weights = 0.2 * x, x.roll(1, 0)
+    results = []
+    for order in (torch.clone, points_first):
+        a, b = order(x).requires_grad_(), (order if second == "points first" else torch.clone)(v).requires_grad_()
+        torch.manual_seed(0)
+        out = module(a, b)
+        assert has_points_first(out) == (order is points_first)
+        results.append((out, *torch.autograd.grad((weights * out).sum(), (a, b))))
+    assert not torch.equal(results[0][0], x + v)
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+
+
 @pytest.mark.parametrize("layout", ["flat", "token", "channel"])
 def test_particles_return_to_the_feature_map_they_came_from(layout):
     x = torch.arange(2 * 8 * 3 * 5.0).reshape(2, 8, 3, 5)
@@ -228,7 +255,7 @@ def test_gaussian_noise_has_the_variance_of_collisions_of_random_pairs():
     changed = (noise.reshape(2000, 6, 8).transpose(1, 2) - velocity).square().sum(2).mean()
     # One random pair of eight particles collides: 2 · 1 / 8 collisions per particle.
     pairs = Pairs(torch.arange(2000), torch.zeros(2000, dtype=torch.long), torch.full((2000,), 5))
-    collided, _ = collide(x, velocity, pairs, [generator], LAWS["kiti"], 1.0, False)
+    collided, _ = collide(x, velocity, pairs, generator, LAWS["kiti"], 1.0, False)
     assert changed.item() == pytest.approx((collided - velocity).square().sum(2).mean().item(), rel=0.05)
 
 
