@@ -26,6 +26,7 @@ from torch import Tensor
 from kitipde.collisions import collect, make_residual
 from kitipde.collisions.particles import to_features, to_particles
 from kitipde.config import FNOConfig, ResidualConfig
+from kitipde.memory import keep_freed_memory
 
 TEXTBOOK_LIMIT = 6 << 30
 
@@ -199,6 +200,8 @@ def steps(name: str, repeats: int) -> dict[str, list[float]]:
     """Time in ms of a training step of an untrained FNO with each residual, and collisions per particle."""
     from kitipde.models.fno import FNO
 
+    # As in training.
+    keep_freed_memory()
     model_config, shape, heads = STEPS[name]
     data = smooth_fields(shape, torch.Generator().manual_seed(0))
     target = smooth_fields((shape[0], 1, *shape[2:]), torch.Generator().manual_seed(1))

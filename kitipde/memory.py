@@ -1,13 +1,15 @@
-"""In which order a feature map [batch, channels, *grid] lies in memory.
+"""Memory on a CPU: in which order a feature map [batch, channels, *grid] lies there, and that it is kept.
 
 With the points first, [*grid, batch, channels], spectral convolutions and the maps that act on each point alone are
 large matrix products without copies: what a CPU wants (`benchmarks/models.py`).
 """
 
+import ctypes
+
 from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["has_points_first", "in_order", "points_first"]
+__all__ = ["has_points_first", "in_order", "keep_freed_memory", "points_first"]
 
 
 def points_first(v: Float[Tensor, "batch channels *grid"]) -> Float[Tensor, "batch channels *grid"]:
@@ -24,3 +26,20 @@ def in_order(tensor: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
 def has_points_first(v: Float[Tensor, "batch channels *grid"]) -> bool:
     """Whether a field lies in memory as [*grid, batch, channels]."""
     return v.permute(*range(2, v.ndim), 0, 1).is_contiguous()
+
+
+def keep_freed_memory() -> None:
+    """Every step frees the memory that the next one asks for: it had better not go back to the system in between.
+
+    The GNU C library gives large blocks back at once, and new ones are filled with zeros page by page, which takes as
+    long as a good part of a small network's work. Other systems have other ways and are left alone.
+    """
+    trim_threshold, mmap_threshold = -1, -3
+    try:
+        set_option = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):
+        return
+    set_option(trim_threshold, 2**31 - 1)
+    # Older versions allow 32 MiB at most.
+    if not set_option(mmap_threshold, 1 << 30):
+        set_option(mmap_threshold, 1 << 25)

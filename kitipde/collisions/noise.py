@@ -45,8 +45,12 @@ def normal_like(key: Int[Tensor, ""], like: Float[Tensor, "*shape"]) -> Float[Te
 
 def uniform(key: Int[Tensor, ""], count: int, dtype: torch.dtype) -> Float[Tensor, "count"]:
     """Independent numbers, uniform in [0, 1), multiples of 2^-53 in float64 and of 2^-24 else."""
-    digits = 53 if dtype == torch.float64 else 24
-    return (_shifted(_bits(key, count), 64 - digits).to(_working(dtype)) * 2.0**-digits).to(dtype)
+    if dtype == torch.float64:
+        return _shifted(_bits(key, count), 11).to(dtype) * 2.0**-53
+    # Two of 24 digits from each 64 bits.
+    bits = _bits(key, (count + 1) // 2)
+    both = torch.cat([_shifted(bits, 40).to(torch.float32), (bits & 0xFFFFFF).to(torch.float32)])
+    return (both[:count] * 2.0**-24).to(dtype)
 
 
 def _working(dtype: torch.dtype) -> torch.dtype:
@@ -59,11 +63,11 @@ def _bits(key: Tensor, count: int) -> Tensor:
 
 
 def _mixed(z: Tensor) -> Tensor:
-    z = (z ^ _shifted(z, 30)) * _FIRST
-    z = (z ^ _shifted(z, 27)) * _SECOND
-    return z ^ _shifted(z, 31)
+    for places, factor in ((30, _FIRST), (27, _SECOND)):
+        z = _shifted(z, places).bitwise_xor_(z).mul_(factor)
+    return _shifted(z, 31).bitwise_xor_(z)
 
 
 def _shifted(z: Tensor, places: int) -> Tensor:
     """A shift to the right that fills with zeros, where torch's repeats the sign."""
-    return (z >> places) & ((1 << (64 - places)) - 1)
+    return (z >> places).bitwise_and_((1 << (64 - places)) - 1)

@@ -4,7 +4,6 @@ With `training.devices=2` the program starts itself a second time; `torchrun` an
 Lightning Fabric finds out from the environment which of them this is.
 """
 
-import ctypes
 import logging
 import os
 import warnings
@@ -17,6 +16,7 @@ from lightning_fabric.strategies import DDPStrategy
 
 from kitipde.config import TrainingConfig
 from kitipde.errors import InputError
+from kitipde.memory import keep_freed_memory
 
 __all__ = ["launch", "on_first"]
 
@@ -59,25 +59,8 @@ def launch(config: TrainingConfig) -> Fabric:
     )
     fabric.launch()
     if not on_gpu:
-        _keep_freed_memory()
+        keep_freed_memory()
     return fabric
-
-
-def _keep_freed_memory() -> None:
-    """Every step frees the memory that the next one asks for: it had better not go back to the system in between.
-
-    The GNU C library gives large blocks back at once, and new ones are filled with zeros page by page, which takes as
-    long as a good part of a small network's work. Other systems have other ways and are left alone.
-    """
-    trim_threshold, mmap_threshold = -1, -3
-    try:
-        set_option = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError, TypeError):
-        return
-    set_option(trim_threshold, 2**31 - 1)
-    # Older versions allow 32 MiB at most.
-    if not set_option(mmap_threshold, 1 << 30):
-        set_option(mmap_threshold, 1 << 25)
 
 
 def on_first(fabric: Fabric, function: Callable[[], Result]) -> Result:

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from kitipde.config import FNOConfig, ResidualConfig
+from kitipde.memory import has_points_first
 from kitipde.models import FNO
 
 GRIDS = {1: (32,), 2: (16, 20)}
@@ -78,6 +79,30 @@ def test_kiti_changes_the_training_output_only() -> None:
     kiti = model(1, ResidualConfig(kind="kiti", collision_heads=8, coll_coef=0.9))
     a = torch.randn(2, 2, 32)
     assert not torch.equal(kiti.train()(a), kiti.eval()(a))
+
+
+@pytest.mark.parametrize("dimension", [1, 2])
+def test_collisions_of_whole_points_are_the_same_in_either_order_of_memory(dimension: int) -> None:
+    network = model(dimension, ResidualConfig(kind="mixing", collision_heads=24, target_rate=1.0))
+    orders: list[bool] = []
+    for layer in network.residuals:
+        layer.register_forward_hook(lambda _module, _inputs, out: orders.append(has_points_first(out)))
+    a = torch.randn(2, 2, *GRIDS[dimension])
+    results = []
+    for scattered in (False, True):
+        network.scattered = scattered
+        out = network(a)
+        results.append((out, *torch.autograd.grad(out.square().sum(), list(network.parameters()))))
+    assert orders == [True] * 3 + [False] * 3
+    assert not torch.equal(results[0][0], network.eval()(a))
+    for first, second in zip(*results, strict=True):
+        torch.testing.assert_close(first, second, rtol=1e-4, atol=1e-5)
+
+
+def test_scattered_particles_keep_the_usual_order() -> None:
+    assert model(1, ResidualConfig(kind="kiti", collision_heads=8)).scattered
+    assert not model(1, ResidualConfig(kind="kiti", collision_heads=36)).scattered
+    assert not model(1, ResidualConfig(kind="dropout", collision_heads=8)).scattered
 
 
 @pytest.mark.parametrize("kind", ["plain", "kiti"])
