@@ -109,7 +109,7 @@ class ScheduledResidual(nn.Module, ABC):
         self.config = config
         self.layer = layer
         self.full_strength = full_strength
-        start = torch.tensor(full_strength * share(config, 0.0), dtype=torch.float64)
+        start = torch.tensor(full_strength * share(config, 0.0, 1.0), dtype=torch.float64)
         self.register_buffer("collision_strength", start, persistent=False)
         # Where the next random numbers come from, if `key_noise` has set it; else torch's default generator.
         self.register_buffer("collision_key", torch.zeros((), dtype=torch.long), persistent=False)

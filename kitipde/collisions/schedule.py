@@ -1,12 +1,15 @@
 """How collisions come and go over a run.
 
-With t in [0, 1] the share of the run that is done and w the warm-up's share, the strength (coll_coef, target_rate or
-dropout) is multiplied by
+With t in [0, 1] the share of the run that is done, w the warm-up's share and η/η_max the learning rate over its highest
+value, the strength (coll_coef, target_rate or dropout) is multiplied by
 
     t / w                      while t < w
     1                          constant
     1 − s                      linear,   s = (t − w) / (1 − w)
     (1 + cos πs) / 2           cosine
+    η / η_max                  learning-rate
+
+Noise that keeps the proportion to the learning rate is annealed as that of the batches is.
 """
 
 import math
@@ -28,21 +31,23 @@ class Scheduled(Protocol):
     collision_strength: Tensor
 
 
-def share(config: ResidualConfig, fraction: float) -> float:
-    """What the strength is multiplied by after this fraction of the run."""
+def share(config: ResidualConfig, fraction: float, learning_rate: float) -> float:
+    """What the strength is multiplied by after this fraction of the run, at this share of the highest learning rate."""
     if fraction < config.warmup:
         return max(fraction, 0.0) / config.warmup
     done = min((fraction - config.warmup) / (1 - config.warmup), 1.0)
-    return {"constant": 1.0, "linear": 1 - done, "cosine": (1 + math.cos(math.pi * done)) / 2}[config.schedule]
+    cosine = (1 + math.cos(math.pi * done)) / 2
+    return {"constant": 1.0, "linear": 1 - done, "cosine": cosine, "learning-rate": learning_rate}[config.schedule]
 
 
-def advance(model: nn.Module, fraction: float) -> None:
+def advance(model: nn.Module, fraction: float, learning_rate: float = 1.0) -> None:
     """Moves the schedule of every residual in a model, in place, so that compiled and captured steps see it.
 
     Args:
         model: any module with residuals in it.
         fraction: share of the run that is done, epoch / epochs.
+        learning_rate: η / η_max, for strengths that follow it.
     """
     for module in model.modules():
         if isinstance(module, Scheduled):
-            module.collision_strength.fill_(module.full_strength * share(module.config, fraction))
+            module.collision_strength.fill_(module.full_strength * share(module.config, fraction, learning_rate))

@@ -33,7 +33,7 @@ class ResidualConfig(Section):
         dt: time step of the drift, in layers.
         update_position: False keeps x* = x (the ablation of Table 6).
         schedule: how coll_coef or target_rate (or the noise's rate, or the dropout) falls over the run: not at all,
-            linearly to zero, or along a half cosine to zero.
+            linearly to zero, along a half cosine to zero, or in proportion to the learning rate.
         warmup: share of the run over which it first rises linearly from zero.
         layers: the layers that collide; the others add.
         noise: `exact` draws a direction for each colliding pair; `gaussian` draws their sum from the normal law of
@@ -48,7 +48,7 @@ class ResidualConfig(Section):
     target_rate: Finite | None = None
     dt: Finite = 1.0
     update_position: bool = True
-    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    schedule: Literal["constant", "linear", "cosine", "learning-rate"] = "constant"
     warmup: float = Field(default=0.0, ge=0.0, lt=1.0)
     layers: Literal["all", "last"] | tuple[NonNegativeInt, ...] = "all"
     noise: Literal["exact", "gaussian"] = "exact"

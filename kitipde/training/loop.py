@@ -119,7 +119,7 @@ class Trainer:
 
     def _begin_epoch(self) -> None:
         def begin(objective: Objective, k: int) -> None:
-            advance(objective, self.epoch / self.config.training.epochs)
+            advance(objective, self.epoch / self.config.training.epochs, self._learning_rate(1.0, self.epoch))
             if self.step == 0:
                 objective.key(self.replicas[k].seed, self.epoch)
                 self._move_keys(objective)
@@ -177,11 +177,11 @@ class Trainer:
             self.loss_sum += errors.detach().sum(dim=(1, 2)) / errors.shape[2]
 
     def _set_rate(self, moment: float) -> None:
-        rate = learning_rate(
-            self.config.schedule, self.config.optimizer.learning_rate, moment, self.config.training.epochs
-        )
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = self._learning_rate(self.config.optimizer.learning_rate, moment)
+
+    def _learning_rate(self, highest: float, moment: float) -> float:
+        return learning_rate(self.config.schedule, highest, moment, self.config.training.epochs)
 
     def _finish_epoch(self, started: float) -> str:
         """Validate, remember the best weights, write the epoch's lines; returns what the progress bar shows."""
