@@ -16,7 +16,7 @@ from kitipde.errors import InputError
 from kitipde.runs import open_run
 from kitipde.training.run import continue_run, train
 from tests.conftest import TINY, settings
-from tests.training.conftest import StopAfter, new_run
+from tests.training.conftest import StopAfter, new_run, stopped_and_continued, trained
 
 
 def assert_same(run: Path, other: Path) -> None:
@@ -169,3 +169,16 @@ def test_more_seeds_are_added_to_a_finished_run(tmp_path, burgers_file) -> None:
     assert [replica.seed for replica in run.replicas] == [0, 1]
     after = load_file(run.replicas[0].best_path)
     assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_collisions_that_follow_the_learning_rate_go_on_with_it(burgers_file, tmp_path):
+    assignments = (
+        *("residual.kind=kiti", "residual.target_rate=0.5", "residual.schedule=learning-rate"),
+        *("schedule.name=step", "schedule.every=1"),
+    )
+    whole = trained(burgers_file, tmp_path / "whole", *assignments)
+    rows = whole.replicas[0].metrics()
+    rates = [[layer["collisions_per_particle"] for layer in row["collisions"].values()] for row in rows]
+    # A sample's whole number of pairs is rounded at random: the mean of few samples is near the rate.
+    assert [rate for layers in rates for rate in layers] == pytest.approx([0.5, 0.5, 0.25, 0.25, 0.125, 0.125], rel=0.2)
+    assert_same(whole.path, stopped_and_continued(burgers_file, tmp_path / "parts", 3, *assignments).path)
