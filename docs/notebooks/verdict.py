@@ -107,7 +107,7 @@ kitipde(f"train fno --no-kiti --out {folder}/vanilla {common}")
 # %%
 variants = {
     "constant": "residual.schedule=constant",
-    "dying-out": "residual.schedule=linear",
+    "dying-out": "residual.schedule=annealed",
 }
 for name, setting in variants.items():
     kitipde(f"train fno --kiti --out {folder}/{name} {common} --set {setting}")

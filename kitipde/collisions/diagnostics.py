@@ -102,5 +102,5 @@ def gap_warning(
         f"the network has come to need its collisions: its loss is {train_mode_loss:.3g} with them but "
         f"{eval_mode_loss:.3g} without, and evaluation is always without (most in layer {worst}: "
         f"{rate:.2g} collisions per particle and step). Set how often particles collide with "
-        "residual.target_rate=0.05, or lower residual.coll_coef, or let them die out with residual.schedule=linear"
+        "residual.target_rate=0.05, or lower residual.coll_coef, or let them die out with residual.schedule=annealed"
     )

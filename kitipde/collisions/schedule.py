@@ -7,9 +7,10 @@ value, the strength (coll_coef, target_rate or dropout) is multiplied by
     1                          constant
     1 − s                      linear,   s = (t − w) / (1 − w)
     (1 + cos πs) / 2           cosine
-    η / η_max                  learning-rate
+    (1 − s) η / η_max          annealed
 
-Noise that keeps the proportion to the learning rate is annealed as that of the batches is.
+At a small learning rate a network has no time left to get over what was noise: it has to fall with the rate, and to
+zero also where the rate does not.
 """
 
 import math
@@ -37,7 +38,7 @@ def share(config: ResidualConfig, fraction: float, learning_rate: float) -> floa
         return max(fraction, 0.0) / config.warmup
     done = min((fraction - config.warmup) / (1 - config.warmup), 1.0)
     cosine = (1 + math.cos(math.pi * done)) / 2
-    return {"constant": 1.0, "linear": 1 - done, "cosine": cosine, "learning-rate": learning_rate}[config.schedule]
+    return {"constant": 1.0, "linear": 1 - done, "cosine": cosine, "annealed": (1 - done) * learning_rate}[config.schedule]
 
 
 def advance(model: nn.Module, fraction: float, learning_rate: float = 1.0) -> None:

@@ -28,12 +28,12 @@ class ResidualConfig(Section):
             the channels of each grid point to (collision_heads, N), in `channel` each channel's field is one particle.
         collision_heads: d, the dimension of the space in which particles collide; `channel` does not use it.
         coll_coef: a pair collides if V_r e^(-X_r) / max V_r > 1 - coll_coef; `auto` follows `target_rate`; alone
-            it is what a search on validation found (docs/results/kiti.md): target_rate 0.05, falling linearly to zero.
+            it is what a search on validation found (docs/results/kiti.md): target_rate 0.05, annealed.
         target_rate: collisions per particle.
         dt: time step of the drift, in layers.
         update_position: False keeps x* = x (the ablation of Table 6).
         schedule: how coll_coef or target_rate (or the noise's rate, or the dropout) falls over the run: not at all,
-            linearly to zero, along a half cosine to zero, or in proportion to the learning rate.
+            linearly to zero, along a half cosine to zero, or `annealed`: linearly to zero and with the learning rate.
         warmup: share of the run over which it first rises linearly from zero.
         layers: the layers that collide; the others add.
         noise: `exact` draws a direction for each colliding pair; `gaussian` draws their sum from the normal law of
@@ -48,7 +48,7 @@ class ResidualConfig(Section):
     target_rate: Finite | None = None
     dt: Finite = 1.0
     update_position: bool = True
-    schedule: Literal["constant", "linear", "cosine", "learning-rate"] = "constant"
+    schedule: Literal["constant", "linear", "cosine", "annealed"] = "constant"
     warmup: float = Field(default=0.0, ge=0.0, lt=1.0)
     layers: Literal["all", "last"] | tuple[NonNegativeInt, ...] = "all"
     noise: Literal["exact", "gaussian"] = "exact"
@@ -62,7 +62,7 @@ class ResidualConfig(Section):
         if given.get("target_rate") is not None and "coll_coef" not in given:
             return {**given, "coll_coef": "auto"}
         if given.get("coll_coef") == "auto" and given.get("target_rate") is None:
-            return {"schedule": "linear", **given, "target_rate": 0.05}
+            return {"schedule": "annealed", **given, "target_rate": 0.05}
         return given
 
     @model_validator(mode="after")

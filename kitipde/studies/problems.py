@@ -60,7 +60,7 @@ class Problem:
 
 VANILLA = Arm("vanilla", "FNO")
 # Of each noise the schedule is said, because configurations differ in it. `kiti` is what `--kiti` ships with.
-RARE = ("residual.target_rate=0.05", "residual.schedule=linear")
+RARE = ("residual.target_rate=0.05", "residual.schedule=annealed")
 KITI = Arm("kiti", "KITI-FNO, 0.05 collisions per particle, falling to 0", ("residual.kind=kiti", *RARE))
 CONSTANT = ("residual.schedule=constant",)
 PUBLISHED = Arm("kiti-0.9", "KITI-FNO, coll_coef 0.9", ("residual.kind=kiti", "residual.coll_coef=0.9", *CONSTANT))

@@ -159,13 +159,13 @@ def test_schedules_move_between_full_and_none():
     assert strengths == pytest.approx([0.0, 0.4, 0.8, 0.4, 0.0])
 
 
-def test_a_strength_can_follow_the_learning_rate():
-    model = nn.Sequential(residual(coll_coef=0.8, schedule="learning-rate", warmup=0.2))
+def test_annealed_collisions_fall_to_zero_and_with_the_learning_rate():
+    model = nn.Sequential(residual(coll_coef=0.8, schedule="annealed", warmup=0.2))
     strengths = []
     for fraction, rate in ((0.0, 1.0), (0.1, 1.0), (0.2, 1.0), (0.6, 0.25), (1.0, 0.125)):
         advance(model, fraction, rate)
         strengths.append(model[0].collision_strength.item())
-    assert strengths == pytest.approx([0.0, 0.4, 0.8, 0.2, 0.1])
+    assert strengths == pytest.approx([0.0, 0.4, 0.8, 0.1, 0.0])
 
 
 def test_warning_names_what_to_set():

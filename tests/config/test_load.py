@@ -83,7 +83,7 @@ def test_an_assigned_setting_replaces_the_one_it_excludes() -> None:
 
 def test_coll_coef_auto_alone_is_the_recommended_rate_and_schedule() -> None:
     residual = resolve_config({}, ["residual.coll_coef=auto"]).residual
-    assert (residual.target_rate, residual.schedule) == (0.05, "linear")
+    assert (residual.target_rate, residual.schedule) == (0.05, "annealed")
     chosen = resolve_config({}, ["residual.coll_coef=auto", "residual.schedule=constant"]).residual
     assert (chosen.target_rate, chosen.schedule) == (0.05, "constant")
 
