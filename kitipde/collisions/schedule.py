@@ -37,8 +37,12 @@ def share(config: ResidualConfig, fraction: float, learning_rate: float) -> floa
     if fraction < config.warmup:
         return max(fraction, 0.0) / config.warmup
     done = min((fraction - config.warmup) / (1 - config.warmup), 1.0)
-    cosine = (1 + math.cos(math.pi * done)) / 2
-    return {"constant": 1.0, "linear": 1 - done, "cosine": cosine, "annealed": (1 - done) * learning_rate}[config.schedule]
+    return {
+        "constant": 1.0,
+        "linear": 1 - done,
+        "cosine": (1 + math.cos(math.pi * done)) / 2,
+        "annealed": (1 - done) * learning_rate,
+    }[config.schedule]
 
 
 def advance(model: nn.Module, fraction: float, learning_rate: float = 1.0) -> None:
