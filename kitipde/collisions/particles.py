@@ -52,8 +52,9 @@ def to_particles(
     if layout == "flat":
         if points_first and _of_whole_points(heads, channels):
             # By this way gradients come back with the points first too.
-            places = features.permute(*range(2, features.ndim), 0, 1).reshape(heads // channels, -1, batch, channels)
-            return places.permute(2, 1, 0, 3)
+            places = features.permute(*range(2, features.ndim), 0, 1)
+            number = channels * points // heads
+            return places.reshape(heads // channels, number, batch, channels).permute(2, 1, 0, 3)
         return features.reshape(batch, heads, channels * points // heads).transpose(1, 2)
     # A token stream [B, tokens, C], seen as a feature map, is a view here: its tokens lie together already.
     tokens = features.reshape(batch, channels, points).transpose(1, 2)

@@ -326,6 +326,11 @@ def test_empty_batches_and_single_particles_add(kind, layout):
     assert torch.equal(module(x, v), x + v)
 
 
+def test_an_empty_batch_of_whole_points_adds():
+    empty = points_first(torch.empty(0, 8, 16))
+    assert residual(collision_heads=16, target_rate=0.05)(empty, empty).shape == empty.shape
+
+
 @pytest.mark.parametrize("settings", [{"coll_coef": 1.0}, {"coll_coef": 0.9}, {"target_rate": 2.0}])
 @pytest.mark.parametrize("kind", ["kiti", "kiti-published", "mixing"])
 def test_equal_velocities_do_not_collide(kind, settings):
