@@ -9,7 +9,7 @@ import ctypes
 from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["has_points_first", "in_order", "keep_freed_memory", "points_first"]
+__all__ = ["has_points_first", "in_order", "keep_freed_memory", "ordered_like", "points_first"]
 
 
 def points_first(v: Float[Tensor, "batch channels *grid"]) -> Float[Tensor, "batch channels *grid"]:
@@ -21,6 +21,12 @@ def points_first(v: Float[Tensor, "batch channels *grid"]) -> Float[Tensor, "bat
 def in_order(tensor: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
     """The same numbers with the axes in the order of memory."""
     return tensor.permute(sorted(range(tensor.ndim), key=tensor.stride, reverse=True))
+
+
+def ordered_like(other: Float[Tensor, "*shape"], tensor: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """The same tensor with the axes in the order that those of another have in memory; itself if they are so."""
+    order = sorted(range(other.ndim), key=other.stride, reverse=True)
+    return tensor.permute(order).contiguous().permute(sorted(range(other.ndim), key=order.__getitem__))
 
 
 def has_points_first(v: Float[Tensor, "batch channels *grid"]) -> bool:

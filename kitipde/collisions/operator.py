@@ -136,18 +136,17 @@ def collide(
         The new positions; and collisions per particle, share of particles that collided, |Σ(v' − v)| over Σ|v| (its
         scale), and (Σ|v'|² − Σ|v|²) over Σ|v|².
     """
-    touched, slot_i, slot_j = _colliding_particles(pairs, x.shape[1])
-    position, velocity = touched.of(x), touched.of(v)
-    count = torch.bincount(torch.cat([slot_i, slot_j]), minlength=len(touched.sample)).to(x.dtype)
+    touched, slot_i, slot_j = _colliding_particles(pairs, *x.shape[:2])
+    position, velocity, count = touched.of(x), touched.of(v), touched.count.to(x.dtype)
 
     velocity_sum, centre_sum = torch.zeros_like(velocity), torch.zeros_like(position)
     for part, direction in _chunks(pairs, velocity, generator, law):
         first, second = slot_i[part], slot_j[part]
         change = velocity_change(velocity[first], velocity[second], direction, law)
-        velocity_sum.index_add_(0, first, change).index_add_(0, second, change, alpha=-1)
+        _add(velocity_sum, first, change), _add(velocity_sum, second, change, -1)
         if update_position:
             middle = centre(position[first], position[second])
-            centre_sum.index_add_(0, first, middle).index_add_(0, second, middle)
+            _add(centre_sum, first, middle), _add(centre_sum, second, middle)
     after = velocity + velocity_sum
     start = (position + centre_sum) / (1 + count)[:, None] if update_position else position
 
@@ -181,9 +180,8 @@ def collide_adjoint(
         update_position: as in `collide`.
         out: g and dt·g, the gradients without collisions, if they are known; become the results.
     """
-    touched, slot_i, slot_j = _colliding_particles(pairs, v.shape[1])
-    gradient_out, velocity = touched.of(gradient), touched.of(v)
-    count = torch.bincount(torch.cat([slot_i, slot_j]), minlength=len(touched.sample)).to(v.dtype)
+    touched, slot_i, slot_j = _colliding_particles(pairs, *v.shape[:2])
+    gradient_out, velocity, count = touched.of(gradient), touched.of(v), touched.count.to(v.dtype)
 
     # out_i holds (x_i + Σ X_cm) / (1 + k_i): each position counts once with its own weight, half with each partner's.
     weighted = gradient_out / (1 + count)[:, None]
@@ -198,10 +196,10 @@ def collide_adjoint(
             speed = torch.linalg.vector_norm(apart, dim=-1, keepdim=True)
             along = (direction * on_change).sum(-1, keepdim=True)
             on_velocity += law.scatter * torch.where(speed > 0, along / speed, 0) * apart
-        velocity_gradient.index_add_(0, first, on_velocity).index_add_(0, second, on_velocity, alpha=-1)
+        _add(velocity_gradient, first, on_velocity), _add(velocity_gradient, second, on_velocity, -1)
         if update_position:
             on_centre = centre(weighted[first], weighted[second])
-            position_gradient.index_add_(0, first, on_centre).index_add_(0, second, on_centre)
+            _add(position_gradient, first, on_centre), _add(position_gradient, second, on_centre)
     gradient_x, gradient_v = (gradient.clone(), gradient * dt) if out is None else out
     touched.put(gradient_x, position_gradient)
     touched.put(gradient_v, velocity_gradient)
@@ -209,10 +207,11 @@ def collide_adjoint(
 
 
 class Touched(NamedTuple):
-    """T particles of a batch."""
+    """T particles of a batch, and how often each collides."""
 
     sample: Int[Tensor, "T"]
     particle: Int[Tensor, "T"]
+    count: Int[Tensor, "T"]
 
     def of(self, points: Float[Tensor, "samples N *d"]) -> Float[Tensor, "T D"]:
         """A copy of their coordinates, all on one axis."""
@@ -223,12 +222,36 @@ class Touched(NamedTuple):
         points[self.sample, self.particle] = coordinates.reshape(-1, *points.shape[2:])
 
 
-def _colliding_particles(pairs: Pairs, particles: int) -> tuple[Touched, Int[Tensor, "E"], Int[Tensor, "E"]]:
+class Run(NamedTuple):
+    """Successive places, from `start` on, which are had without looking each of them up."""
+
+    start: int
+
+    def __getitem__(self, part: slice) -> slice:
+        return slice(self.start + part.start, self.start + part.stop)
+
+
+def _colliding_particles(
+    pairs: Pairs, samples: int, particles: int
+) -> tuple[Touched, Int[Tensor, "E"] | Run, Int[Tensor, "E"] | Run]:
     """The T particles that collide, and each pair's places among them."""
-    both = torch.cat([pairs.sample * particles + pairs.first, pairs.sample * particles + pairs.second])
-    touched, slots = torch.unique(both, return_inverse=True)
-    slot_i, slot_j = slots.chunk(2)
-    return Touched(touched // particles, touched % particles), slot_i, slot_j
+    sample, particle = torch.cat([pairs.sample, pairs.sample]), torch.cat([pairs.first, pairs.second])
+    both = sample * particles + particle
+    count = torch.bincount(both, minlength=samples * particles)
+    if len(both) and int(count.max()) == 1:
+        # Each has one partner: first all i, then all j.
+        return Touched(sample, particle, torch.ones_like(both)), Run(0), Run(len(pairs.sample))
+    touched = count.nonzero().flatten()
+    slot_i, slot_j = ((count > 0).cumsum(0) - 1)[both].chunk(2)
+    return Touched(touched // particles, touched % particles, count[touched]), slot_i, slot_j
+
+
+def _add(total: Float[Tensor, "T d"], places: Int[Tensor, "E"] | slice, terms: Float[Tensor, "E d"], sign: int = 1):
+    """Adds each term at its place, in place."""
+    if isinstance(places, slice):
+        total[places].add_(terms, alpha=sign)
+    else:
+        total.index_add_(0, places, terms, alpha=sign)
 
 
 def _chunks(

@@ -4,10 +4,10 @@ A feature map x has shape [B, C, *S]; operators see particles of shape [samples,
 R^d. The layouts are
 
     flat     a sample is reshaped to (d, N), N = C·|S|/d; particle p is column p          samples = B
-    token    the channels of each grid point are reshaped to (d, N), N = C/d              samples = B·|S|
+    token    the channels of each grid point are reshaped to (d, N), N = C/d              samples = |S|·B
     channel  each channel's whole field is one particle, N = C and d = |S|                samples = B
 
-`flat` and `channel` are views: no data moves; nor does it for `token` when a point's channels lie together in memory.
+`flat` and `channel` are views: no data moves; nor does it for `token` if the feature map lies in memory as [*S, B, C].
 
 Nothing in the collisions depends on the order of the d coordinates. Where C divides d, particle p of the flat layout
 has all channels of the points p, p + N, p + 2N, …: if the feature map lies in memory as [*S, B, C] (`kitipde.memory`),
@@ -21,6 +21,7 @@ from torch import Tensor
 
 from kitipde.config import ResidualConfig
 from kitipde.errors import InputError
+from kitipde.memory import ordered_like
 
 __all__ = ["check_particles", "keeps_points", "to_features", "to_particles"]
 
@@ -56,9 +57,8 @@ def to_particles(
             number = channels * points // heads
             return places.reshape(heads // channels, number, batch, channels).permute(2, 1, 0, 3)
         return features.reshape(batch, heads, channels * points // heads).transpose(1, 2)
-    # A token stream [B, tokens, C], seen as a feature map, is a view here: its tokens lie together already.
-    tokens = features.reshape(batch, channels, points).transpose(1, 2)
-    return tokens.reshape(batch * points, heads, channels // heads).transpose(1, 2)
+    tokens = features.permute(*range(2, features.ndim), 0, 1)
+    return tokens.reshape(points * batch, heads, channels // heads).transpose(1, 2)
 
 
 def to_features(
@@ -73,13 +73,15 @@ def to_features(
             places = particles.permute(2, 1, 0, 3)
             return places.reshape(*grid, batch, channels).permute(-2, -1, *range(len(grid)))
         return particles.transpose(1, 2).reshape(like.shape)
-    tokens = particles.transpose(1, 2).reshape(batch, math.prod(grid), channels)
-    return tokens.transpose(1, 2).reshape(like.shape)
+    tokens = particles.transpose(1, 2).reshape(*grid, batch, channels)
+    return ordered_like(like, tokens.permute(-2, -1, *range(len(grid))))
 
 
 def keeps_points(config: ResidualConfig, channels: int) -> bool:
-    """Whether particles, if any, consist of whole points, so that a feature map may have its points first in memory."""
-    return config.kind in WITHOUT or (config.layout == "flat" and _of_whole_points(config.collision_heads, channels))
+    """Whether particles, if any, are of whole points or of parts of one: a feature map may have its points first."""
+    if config.kind in WITHOUT or config.layout == "token":
+        return True
+    return config.layout == "flat" and _of_whole_points(config.collision_heads, channels)
 
 
 def _of_whole_points(heads: int, channels: int) -> bool:

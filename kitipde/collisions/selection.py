@@ -48,11 +48,18 @@ def pairs_by_coefficient(x: Float[Tensor, "samples N *d"], v: Float[Tensor, "sam
 def even_roundings(start: Float[Tensor, "1"], samples: int) -> Float[Tensor, "samples"]:
     """Numbers r in [0, 1): ⌊a + r⌋ is a on average, and over the batch as nearly as whole numbers can be.
 
+    Neighbouring samples, which are neighbouring points of a grid where each point is a sample, have numbers far apart:
+    r_i = start + (i·k mod S)/S for S samples, k near the golden section of S and without a factor in common with it.
+
     Args:
         start: a random number, uniform in [0, 1); so is then each r, and together they are evenly spread.
-        samples: how many.
+        samples: S.
     """
-    return (start + torch.arange(samples, dtype=start.dtype, device=start.device) / max(1, samples)) % 1
+    stride = round(samples * (5**0.5 - 1) / 2)
+    while math.gcd(stride, samples) > 1:
+        stride += 1
+    places = torch.arange(samples, device=start.device) * stride % max(1, samples)
+    return (start + places.to(start.dtype) / max(1, samples)) % 1
 
 
 def pairs_at_rate(
@@ -66,6 +73,9 @@ def pairs_at_rate(
     most = min(int(number.max()) if samples else 0, particles * (particles - 1) // 2)
     if most <= 0:
         return _no_pairs(x)
+    if particles == 2:
+        # One pair in a sample: there is nothing to choose.
+        return _single_pairs(x, v, number > 0)
     wanted = number.nonzero().flatten()
     if len(wanted) < samples:
         # Small samples have no collision to look for at a low rate, and all of them while a schedule dies out.
@@ -82,6 +92,19 @@ def pairs_at_rate(
     rank = torch.arange(len(sample), device=x.device) - torch.searchsorted(sample, sample)
     keep = order[(rank < number[sample]) & (score[order] > -math.inf)]
     return Pairs(pairs.sample[keep], pairs.first[keep], pairs.second[keep])
+
+
+def _single_pairs(
+    x: Float[Tensor, "samples 2 *d"], v: Float[Tensor, "samples 2 *d"], wanted: Bool[Tensor, "samples"]
+) -> Pairs:
+    """The only pair of each wanted sample, if it is finite and has V_r > 0."""
+    sample = wanted.nonzero().flatten()
+    first = torch.zeros_like(sample)
+    pairs = Pairs(sample, first, first + 1)
+    speed = _in_chunks(lambda b, i, j: relative_speed(*_ends(v, b, i, j)), pairs, v)
+    distance = _in_chunks(lambda b, i, j: relative_distance(*_ends(x, b, i, j)), pairs, x)
+    sound = (speed > 0) & (speed + distance).isfinite()
+    return pairs if bool(sound.all()) else Pairs(*(column[sound] for column in pairs))
 
 
 def _beyond(x: Float[Tensor, "part N *d"], v: Float[Tensor, "part N *d"], threshold: float, start: int) -> Pairs:

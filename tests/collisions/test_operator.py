@@ -146,10 +146,13 @@ def test_rate_chooses_the_pairs_of_highest_score(reference, size, seed, number):
 
 @pytest.mark.parametrize("law", sorted(LAWS))
 @pytest.mark.parametrize("update_position", [True, False])
-def test_adjoint_is_the_gradient_of_the_collision(cloud, law, update_position):
+@pytest.mark.parametrize("partners", ["several", "one"])
+def test_adjoint_is_the_gradient_of_the_collision(cloud, law, update_position, partners):
     x, v = cloud(2, 7, 3)
     pairs = pairs_by_coefficient(x, v, 0.9)
     assert len(pairs.sample) > 14
+    if partners == "one":
+        pairs = Pairs(*map(torch.tensor, ([0, 0, 1], [0, 1, 2], [5, 3, 4])))
 
     class Collision(torch.autograd.Function):
         @staticmethod
@@ -179,9 +182,12 @@ def test_directions_are_uniform_on_the_sphere(dimension):
         assert (ordered - uniform).abs().max() < 1.63 / math.sqrt(len(n))
 
 
-def test_pairs_in_many_chunks_give_the_same_as_in_one(cloud, monkeypatch):
+@pytest.mark.parametrize("partners", ["several", "one"])
+def test_pairs_in_many_chunks_give_the_same_as_in_one(cloud, monkeypatch, partners):
     x, v = cloud(2, 12, 4)
     pairs = pairs_by_coefficient(x, v, 0.9)
+    if partners == "one":
+        pairs = Pairs(torch.arange(2).repeat_interleave(5), torch.arange(5).repeat(2), torch.arange(5, 10).repeat(2))
     whole, _ = collide(x, v, pairs, generator(), LAWS["mixing"], 1.0, True)
     monkeypatch.setattr("kitipde.collisions.operator.CHUNK", 12)
     parts, _ = collide(x, v, pairs, generator(), LAWS["mixing"], 1.0, True)

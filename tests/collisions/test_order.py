@@ -8,12 +8,21 @@ from kitipde.memory import has_points_first, points_first
 from tests.collisions.test_residual import features, residual
 
 
-@pytest.mark.parametrize("settings", [{"target_rate": 0.5}, {"coll_coef": 0.9}, {"noise": "gaussian"}])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"target_rate": 0.5},
+        {"coll_coef": 0.9},
+        {"noise": "gaussian"},
+        {"target_rate": 0.5, "layout": "token", "collision_heads": 4},
+        {"target_rate": 0.5, "layout": "token", "collision_heads": 2},
+    ],
+)
 @pytest.mark.parametrize("second", ["points first", "channels first"])
 def test_collisions_do_not_depend_on_the_order_of_a_feature_map_in_memory(settings, second, monkeypatch):
     # Without directions, whose numbers follow the coordinates.
     monkeypatch.setitem(LAWS, "kiti", LAWS["mixing"])
-    module = residual(collision_heads=16, **{"coll_coef": 0.9, **settings} if "noise" in settings else settings)
+    module = residual(**{"collision_heads": 16, **({"coll_coef": 0.9} if "noise" in settings else {}), **settings})
     x, v = features(shape=(3, 8, 4, 6), dtype=torch.float64)
     # Near enough to collide.
     x, weights = 0.2 * x, x.roll(1, 0)

@@ -103,6 +103,7 @@ def test_scattered_particles_keep_the_usual_order() -> None:
     assert model(1, ResidualConfig(kind="kiti", collision_heads=8)).scattered
     assert not model(1, ResidualConfig(kind="kiti", collision_heads=36)).scattered
     assert not model(1, ResidualConfig(kind="dropout", collision_heads=8)).scattered
+    assert not model(1, ResidualConfig(kind="kiti", layout="token", collision_heads=6)).scattered
 
 
 @pytest.mark.parametrize("kind", ["plain", "kiti"])
