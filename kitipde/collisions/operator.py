@@ -18,6 +18,7 @@ References:
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -137,16 +138,16 @@ def collide(
         scale), and (Σ|v'|² − Σ|v|²) over Σ|v|².
     """
     touched, slot_i, slot_j = _colliding_particles(pairs, *x.shape[:2])
-    position, velocity, count = touched.of(x), touched.of(v), touched.count.to(x.dtype)
+    position, velocity, count = touched.of(x), touched.of(v), touched.collisions.to(x.dtype)
 
     velocity_sum, centre_sum = torch.zeros_like(velocity), torch.zeros_like(position)
     for part, direction in _chunks(pairs, velocity, generator, law):
         first, second = slot_i[part], slot_j[part]
         change = velocity_change(velocity[first], velocity[second], direction, law)
-        _add(velocity_sum, first, change), _add(velocity_sum, second, change, -1)
+        _add(velocity_sum, first, second, change, -1)
         if update_position:
             middle = centre(position[first], position[second])
-            _add(centre_sum, first, middle), _add(centre_sum, second, middle)
+            _add(centre_sum, first, second, middle, 1)
     after = velocity + velocity_sum
     start = (position + centre_sum) / (1 + count)[:, None] if update_position else position
 
@@ -181,7 +182,7 @@ def collide_adjoint(
         out: g and dt·g, the gradients without collisions, if they are known; become the results.
     """
     touched, slot_i, slot_j = _colliding_particles(pairs, *v.shape[:2])
-    gradient_out, velocity, count = touched.of(gradient), touched.of(v), touched.count.to(v.dtype)
+    gradient_out, velocity, count = touched.of(gradient), touched.of(v), touched.collisions.to(v.dtype)
 
     # out_i holds (x_i + Σ X_cm) / (1 + k_i): each position counts once with its own weight, half with each partner's.
     weighted = gradient_out / (1 + count)[:, None]
@@ -196,10 +197,10 @@ def collide_adjoint(
             speed = torch.linalg.vector_norm(apart, dim=-1, keepdim=True)
             along = (direction * on_change).sum(-1, keepdim=True)
             on_velocity += law.scatter * torch.where(speed > 0, along / speed, 0) * apart
-        _add(velocity_gradient, first, on_velocity), _add(velocity_gradient, second, on_velocity, -1)
+        _add(velocity_gradient, first, second, on_velocity, -1)
         if update_position:
             on_centre = centre(weighted[first], weighted[second])
-            _add(position_gradient, first, on_centre), _add(position_gradient, second, on_centre)
+            _add(position_gradient, first, second, on_centre, 1)
     gradient_x, gradient_v = (gradient.clone(), gradient * dt) if out is None else out
     touched.put(gradient_x, position_gradient)
     touched.put(gradient_v, velocity_gradient)
@@ -211,7 +212,7 @@ class Touched(NamedTuple):
 
     sample: Int[Tensor, "T"]
     particle: Int[Tensor, "T"]
-    count: Int[Tensor, "T"]
+    collisions: Int[Tensor, "T"]
 
     def of(self, points: Float[Tensor, "samples N *d"]) -> Float[Tensor, "T D"]:
         """A copy of their coordinates, all on one axis."""
@@ -222,7 +223,8 @@ class Touched(NamedTuple):
         points[self.sample, self.particle] = coordinates.reshape(-1, *points.shape[2:])
 
 
-class Run(NamedTuple):
+@dataclass(frozen=True)
+class Run:
     """Successive places, from `start` on, which are had without looking each of them up."""
 
     start: int
@@ -246,12 +248,19 @@ def _colliding_particles(
     return Touched(touched // particles, touched % particles, count[touched]), slot_i, slot_j
 
 
-def _add(total: Float[Tensor, "T d"], places: Int[Tensor, "E"] | slice, terms: Float[Tensor, "E d"], sign: int = 1):
-    """Adds each term at its place, in place."""
-    if isinstance(places, slice):
-        total[places].add_(terms, alpha=sign)
+def _add(
+    total: Float[Tensor, "T d"],
+    first: Int[Tensor, "E"] | slice,
+    second: Int[Tensor, "E"] | slice,
+    terms: Float[Tensor, "E d"],
+    sign: int,
+) -> None:
+    """Adds the pairs' terms to their first particles and sign times them to the second, in place."""
+    if isinstance(first, slice) or isinstance(second, slice):
+        total[first].add_(terms)
+        total[second].add_(terms, alpha=sign)
     else:
-        total.index_add_(0, places, terms, alpha=sign)
+        total.index_add_(0, first, terms).index_add_(0, second, terms, alpha=sign)
 
 
 def _chunks(
