@@ -31,15 +31,22 @@ SHOWN = 12
 WITHOUT = ("plain", "dropout")
 
 
+def dimension(layout: str, heads: int | str, channels: int) -> int:
+    """d, where `auto` is half of the channels for `token`, two particles at each point, and eight whole points else."""
+    if isinstance(heads, int):
+        return heads
+    return max(1, channels // 2) if layout == "token" else 8 * channels
+
+
 def to_particles(
-    features: Float[Tensor, "B C *S"], layout: str, heads: int, points_first: bool = False
+    features: Float[Tensor, "B C *S"], layout: str, heads: int | str, points_first: bool = False
 ) -> Float[Tensor, "samples N *d"]:
     """The particles of a feature map.
 
     Args:
         features: feature map [B, C, *S].
         layout: `flat`, `token` or `channel`.
-        heads: d, the dimension of the particles' space; `channel` does not use it.
+        heads: d, the dimension of the particles' space, or `auto`; `channel` does not use it.
         points_first: whether the points come first in the memory of the feature map.
 
     Raises:
@@ -49,6 +56,7 @@ def to_particles(
     points = math.prod(grid)
     if layout == "channel":
         return features.reshape(batch, channels, points)
+    heads = dimension(layout, heads, channels)
     _check_heads(layout, heads, channels, points)
     if layout == "flat":
         if points_first and _of_whole_points(heads, channels):
@@ -81,7 +89,7 @@ def keeps_points(config: ResidualConfig, channels: int) -> bool:
     """Whether particles, if any, are of whole points or of parts of one: a feature map may have its points first."""
     if config.kind in WITHOUT or config.layout == "token":
         return True
-    return config.layout == "flat" and _of_whole_points(config.collision_heads, channels)
+    return config.layout == "flat" and _of_whole_points(dimension("flat", config.collision_heads, channels), channels)
 
 
 def _of_whole_points(heads: int, channels: int) -> bool:
@@ -102,12 +110,12 @@ def check_particles(config: ResidualConfig, channels: int, grid: tuple[int, ...]
     """
     if config.kind in WITHOUT:
         return
-    points = math.prod(grid)
+    points, heads = math.prod(grid), dimension(config.layout, config.collision_heads, channels)
     if config.layout != "channel":
-        _check_heads(config.layout, config.collision_heads, channels, points)
+        _check_heads(config.layout, heads, channels, points)
     particles = {
-        "flat": channels * points // config.collision_heads,
-        "token": channels // config.collision_heads,
+        "flat": channels * points // heads,
+        "token": channels // heads,
         "channel": channels,
     }[config.layout]
     if config.kind != "gaussian" and config.target_rate is not None and config.target_rate > particles - 1:

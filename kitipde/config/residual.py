@@ -26,7 +26,9 @@ class ResidualConfig(Section):
             `target_rate` have; `dropout` drops elements of v.
         layout: how a feature map becomes particles; `flat` reshapes a sample to (collision_heads, N), `token` splits
             the channels of each grid point to (collision_heads, N), in `channel` each channel's field is one particle.
-        collision_heads: d, the dimension of the space in which particles collide; `channel` does not use it.
+        collision_heads: d, the dimension of the space in which particles collide; `auto` is half of the channels for
+            `token`, so that each point holds two particles, and the channels of eight points for `flat`; `channel` does not
+            use it.
         coll_coef: a pair collides if V_r e^(-X_r) / max V_r > 1 - coll_coef; `auto` follows `target_rate`; alone
             it is what a search on validation found (docs/results/kiti.md): target_rate 0.05, annealed.
         target_rate: collisions per particle.
@@ -43,7 +45,7 @@ class ResidualConfig(Section):
 
     kind: Literal["plain", "kiti", "kiti-published", "kiti-acceleration", "mixing", "gaussian", "dropout"] = "plain"
     layout: Literal["flat", "token", "channel"] = "flat"
-    collision_heads: Count = 256
+    collision_heads: Count | Literal["auto"] = "auto"
     coll_coef: Coefficient | Literal["auto"] = 0.9
     target_rate: Finite | None = None
     dt: Finite = 1.0

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 from kitipde.config.load import read_config, resolve_config
 from kitipde.errors import InputError, unknown
-from kitipde.studies.problems import CONSTANT, DROPOUT, KITI, PRESETS, PUBLISHED, RARE, VANILLA, Arm, Problem, problem
+from kitipde.studies.problems import CONSTANT, DROPOUT, PRESETS, PUBLISHED, VANILLA, Arm, Problem, kiti, problem
 
 __all__ = ["ABLATIONS", "STUDIES", "Study", "ablation", "selected", "study"]
 
@@ -107,23 +107,19 @@ def ablation(name: str, preset: str, chosen: tuple[str, ...]) -> Study:
             raise unknown("problem", each, fno)
     problems = tuple(fno[each] for each in chosen) if chosen else tuple(fno.values())
     if name == "position-update":
+        title = "Table 6: with and without the update of positions"
         # At the published size the published coefficient, else a rate that a CPU can afford.
-        base = PUBLISHED if preset == "paper" else KITI
-        without = Arm(
-            f"{base.name}-without-update",
-            f"{base.title}, x* = x",
-            (*base.settings, "residual.update_position=false"),
-        )
-        arms, title = (VANILLA, base, without), "Table 6: with and without the update of positions"
-        return Study(name, title, tuple(replace(each, arms=arms) for each in problems), TABLE_6)
+        bases = ((each, PUBLISHED if preset == "paper" else kiti(each.name)) for each in problems)
+        compared = (replace(each, arms=(VANILLA, base, _without_update(base))) for each, base in bases)
+        return Study(name, title, tuple(compared), TABLE_6)
     if name == "optimizer":
         title = "KO: Adam with and without collisions between gradients"
         return Study(name, title, tuple(replace(each, arms=_optimizers()) for each in problems), {})
     if name == "samples":
         title = "Few and many training samples, the same number of steps"
         return Study(name, title, tuple(_sized(each, size) for each in problems for size in SIZES), {})
-    title = "What a residual may be: every kind at 0.05 collisions per particle, falling to 0"
-    return Study(name, title, tuple(replace(each, arms=_residuals()) for each in problems), TABLE_4)
+    title = "What a residual may be: every kind with the particles, the rate and the schedule of --kiti"
+    return Study(name, title, tuple(replace(each, arms=_residuals(each)) for each in problems), TABLE_4)
 
 
 def selected(plan: Study, problems: tuple[str, ...], arms: tuple[str, ...]) -> Study:
@@ -151,14 +147,21 @@ def selected(plan: Study, problems: tuple[str, ...], arms: tuple[str, ...]) -> S
     return replace(plan, problems=kept)
 
 
-def _residuals() -> tuple[Arm, ...]:
-    def kind(name: str, title: str, *more: str) -> Arm:
-        return Arm(name, title, (f"residual.kind={name}", *RARE, *more))
+def _without_update(base: Arm) -> Arm:
+    settings = (*base.settings, "residual.update_position=false")
+    return Arm(f"{base.name}-without-update", f"{base.title}, x* = x", settings)
+
+
+def _residuals(chosen: Problem) -> tuple[Arm, ...]:
+    default = kiti(chosen.name)
+
+    def kind(name: str, title: str) -> Arm:
+        return Arm(name, title, (*default.settings, f"residual.kind={name}"))
 
     return (
         VANILLA,
-        replace(KITI, title="kiti"),
-        Arm("without-update", "kiti, x* = x", (*KITI.settings, "residual.update_position=false")),
+        replace(default, title="kiti"),
+        replace(_without_update(default), name="without-update", title="kiti, x* = x"),
         kind("kiti-published", "kiti-published (as the scripts compute it)"),
         kind("kiti-acceleration", "kiti-acceleration (appendix D)"),
         kind("mixing", "mixing (collisions without directions)"),
@@ -206,7 +209,7 @@ def _sized(base: Problem, samples: int) -> Problem:
             f"data.test={HELD_BACK}",
             f"training.epochs={max(1, round(steps / -(-samples // batch)))}",
         ),
-        arms=(VANILLA, KITI),
+        arms=(VANILLA, kiti(base.name)),
         dataset=f"{base.dataset or base.name}-{made}",
     )
 
@@ -220,7 +223,13 @@ def _heads(least: int) -> tuple[Arm, ...]:
         Arm(
             f"heads-{heads}",
             f"KITI-FNO, {heads} heads",
-            (*KITI.settings, f"residual.collision_heads={heads}"),
+            (
+                "residual.kind=kiti",
+                "residual.layout=flat",
+                f"residual.collision_heads={heads}",
+                "residual.target_rate=0.05",
+                "residual.schedule=annealed",
+            ),
             heads,
         )
         for heads in (2**power for power in range(11))

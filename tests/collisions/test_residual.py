@@ -192,6 +192,18 @@ def test_heads_that_do_not_divide_are_answered_with_those_that_do():
         check_particles(ResidualConfig(kind="kiti", collision_heads=100), 64, (1024, 3))
 
 
+@pytest.mark.parametrize(("layout", "particles", "heads"), [("flat", 5, 48), ("token", 2, 3), ("channel", 6, 40)])
+def test_without_a_number_of_heads_one_follows_from_the_channels(layout, particles, heads):
+    config = ResidualConfig(kind="kiti", layout=layout, target_rate=0.5)
+    check_particles(config, 6, (5, 8))
+    assert to_particles(torch.zeros(1, 6, 5, 8), layout, config.collision_heads).shape[1:] == (particles, heads)
+
+
+def test_an_odd_number_of_channels_has_no_halves():
+    with pytest.raises(InputError, match=r"collision_heads=2 does not divide 5 channels .*: 1, 5$"):
+        check_particles(ResidualConfig(kind="kiti", layout="token", target_rate=0.5), 5, (8,))
+
+
 @pytest.mark.parametrize("layout", ["flat", "token", "channel"])
 def test_particles_return_to_the_feature_map_they_came_from(layout):
     x = torch.arange(2 * 8 * 3 * 5.0).reshape(2, 8, 3, 5)

@@ -5,11 +5,12 @@ from dataclasses import replace
 
 import pytest
 
+from kitipde.config.load import read_config, resolve_config
 from kitipde.errors import InputError
 from kitipde.runs import open_run
 from kitipde.studies import plans, problems
 from kitipde.studies.plans import ABLATIONS, STUDIES, ablation, selected, study
-from kitipde.studies.problems import DROPOUT, KITI, VANILLA, Problem
+from kitipde.studies.problems import DROPOUT, VANILLA, Problem, kiti
 
 SMALL = (
     "model.modes=4",
@@ -21,7 +22,6 @@ SMALL = (
     "data.train=10",
     "data.validation=5",
     "data.test=5",
-    "residual.collision_heads=16",
 )
 
 
@@ -35,7 +35,7 @@ def tiny(monkeypatch, tmp_path):
         "fno-burgers",
         (*SMALL, "data.resolution=32"),
         32,
-        (VANILLA, KITI, DROPOUT),
+        (VANILLA, kiti("burgers"), DROPOUT),
     )
     plane = Problem(
         "heat",
@@ -44,7 +44,7 @@ def tiny(monkeypatch, tmp_path):
         "fno-heat",
         (*SMALL, "data.resolution=16", "data.input_frames=2", "data.output_frames=2"),
         16,
-        (VANILLA, KITI),
+        (VANILLA, kiti("heat")),
     )
     monkeypatch.setitem(problems.PRESETS, "quick", (line, plane))
     monkeypatch.chdir(tmp_path)
@@ -118,9 +118,17 @@ def _few_heads():
     from kitipde.studies.problems import Arm
 
     return tuple(
-        Arm(f"heads-{heads}", f"{heads} heads", (*KITI.settings, f"residual.collision_heads={heads}"), heads)
+        Arm(f"heads-{heads}", f"{heads} heads", (*kiti("heat").settings, f"residual.collision_heads={heads}"), heads)
         for heads in (8, 16, 32)
     )
+
+
+@pytest.mark.parametrize("preset", ["quick", "large"])
+def test_the_arm_called_kiti_is_what_the_command_line_s_kiti_ships_with(preset) -> None:
+    for each in problems.PRESETS[preset]:
+        arm = next(arm for arm in each.arms if arm.name == "kiti")
+        shipped = resolve_config(read_config(each.config), ["residual.kind=kiti"])
+        assert resolve_config(read_config(each.config), list(arm.settings)).residual == shipped.residual
 
 
 def test_table_7_has_the_condensation_of_each_layer(kitipde, tiny, monkeypatch) -> None:
