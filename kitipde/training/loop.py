@@ -239,8 +239,9 @@ class Trainer:
     def _warn_of_gap(
         self, train: float, without: float, statistics: dict[int, CollisionStatistics], standing: Standing
     ) -> None:
-        # In the first epochs every loss falls too fast for the two to be compared.
-        if standing.warned or self.epoch + 1 < max(2, self.config.training.epochs // 10):
+        # What dies out is not missed in the end; in the first epochs losses fall too fast for the two to be compared.
+        dies_out = self.config.residual.schedule != "constant"
+        if standing.warned or dies_out or self.epoch + 1 < max(2, self.config.training.epochs // 10):
             return
         warning = gap_warning(train, without, statistics)
         if warning is not None:

@@ -184,3 +184,12 @@ def test_annealed_collisions_go_on_as_they_would_have(burgers_file, tmp_path):
     expected = [0.5, 0.5 * 2 / 3 * 0.5, 0.5 / 3 * 0.25]
     assert [rate for layers in rates for rate in layers] == pytest.approx(list(np.repeat(expected, 2)), abs=0.05)
     assert_same(whole.path, stopped_and_continued(burgers_file, tmp_path / "parts", 3, *assignments).path)
+
+
+@pytest.mark.parametrize(("schedule", "warned"), [("constant", True), ("annealed", False)])
+def test_a_need_of_collisions_is_told_unless_they_die_out(burgers_file, tmp_path, monkeypatch, schedule, warned):
+    monkeypatch.setattr("kitipde.training.loop.gap_warning", lambda *_: "the network needs them")
+    settings = ("residual.kind=kiti", "residual.target_rate=0.5", f"residual.schedule={schedule}", "training.epochs=3")
+    remarks: list[str] = []
+    train(new_run(burgers_file, tmp_path / "run", *settings), StopAfter(), remarks.append)
+    assert remarks.count("the network needs them") == warned
