@@ -46,20 +46,16 @@ def pairs_by_coefficient(x: Float[Tensor, "samples N *d"], v: Float[Tensor, "sam
 
 
 def even_roundings(start: Float[Tensor, "1"], samples: int) -> Float[Tensor, "samples"]:
-    """Numbers r in [0, 1): ⌊a + r⌋ is a on average, and over the batch as nearly as whole numbers can be.
+    """Numbers r_i = start + i·(√5 − 1)/2 mod 1: ⌊a + r_i⌋ is a on average, and over a batch within a few pairs.
 
-    Neighbouring samples, which are neighbouring points of a grid where each point is a sample, have numbers far apart:
-    r_i = start + (i·k mod S)/S for S samples, k near the golden section of S and without a factor in common with it.
+    Multiples of the golden section fill [0, 1) as evenly as any sequence does from its beginning on, and put neighbours
+    far apart: where each point of a grid is a sample, not all points of a region collide together.
 
     Args:
-        start: a random number, uniform in [0, 1); so is then each r, and together they are evenly spread.
-        samples: S.
+        start: a random number, uniform in [0, 1); so is then each r.
+        samples: how many.
     """
-    stride = round(samples * (5**0.5 - 1) / 2)
-    while math.gcd(stride, samples) > 1:
-        stride += 1
-    places = torch.arange(samples, device=start.device) * stride % max(1, samples)
-    return (start + places.to(start.dtype) / max(1, samples)) % 1
+    return (start + torch.arange(samples, dtype=start.dtype, device=start.device) * ((5**0.5 - 1) / 2)) % 1
 
 
 def pairs_at_rate(

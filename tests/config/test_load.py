@@ -83,9 +83,9 @@ def test_an_assigned_setting_replaces_the_one_it_excludes() -> None:
 
 def test_coll_coef_auto_alone_is_the_recommended_rate_and_schedule() -> None:
     residual = resolve_config({}, ["residual.coll_coef=auto"]).residual
-    assert (residual.target_rate, residual.schedule) == (0.05, "annealed")
+    assert (residual.target_rate, residual.schedule) == (0.01, "annealed")
     chosen = resolve_config({}, ["residual.coll_coef=auto", "residual.schedule=constant"]).residual
-    assert (chosen.target_rate, chosen.schedule) == (0.05, "constant")
+    assert (chosen.target_rate, chosen.schedule) == (0.01, "constant")
 
 
 def test_placing_a_key_leaves_the_tree_as_it_was() -> None:
