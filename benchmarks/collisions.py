@@ -189,8 +189,10 @@ STEPS = {
 }
 STEP_FORMS = {
     "plain": {"kind": "plain"},
+    "kiti, target_rate=0.01": {"target_rate": 0.01},
     "kiti, target_rate=0.05": {"target_rate": 0.05},
     "kiti, target_rate=0.05, last layer": {"target_rate": 0.05, "layers": "last"},
+    "kiti, layout=token, target_rate=0.5": {"layout": "token", "collision_heads": "auto", "target_rate": 0.5},
     "kiti, coll_coef=0.9, at the start": {"coll_coef": 0.9},
     "kiti, coll_coef=0.9, noise=gaussian, at the start": {"coll_coef": 0.9, "noise": "gaussian"},
 }
