@@ -19,6 +19,7 @@ TINY = (
     "model.width=8",
     "model.layers=2",
     "model.projection_width=8",
+    "residual.layout=flat",
     "residual.collision_heads=16",
     "training.batch_size=5",
     "training.epochs=3",

@@ -13,6 +13,7 @@ from tests.training.conftest import stopped_and_continued, trained
 
 # Rounding of other matrix products, amplified by a few Adam steps.
 RTOL, ATOL = 2e-3, 2e-5
+RATE = ("residual.target_rate=0.5",)
 PLANE = (
     "data.input=vorticity",
     "data.target=vorticity",
@@ -52,13 +53,14 @@ def data(request, burgers_file, plane_file) -> tuple[Path, tuple[str, ...]]:
     return {"1-D": (burgers_file, ()), "2-D": (plane_file, PLANE)}[request.param]
 
 
-@pytest.mark.parametrize("kind", ["plain", "kiti", "kiti-rate", "dropout"])
+@pytest.mark.parametrize("kind", ["plain", "kiti", "kiti-rate", "kiti-token", "dropout"])
 @pytest.mark.parametrize("data", ["1-D", "2-D"], indirect=True)
 def test_four_seeds_at_once_are_four_seeds_alone(tmp_path, data, kind: str) -> None:
     path, options = data
     residual = {
         "kiti": ("residual.kind=kiti", "residual.coll_coef=0.5"),
         "kiti-rate": ("residual.kind=kiti", "residual.target_rate=0.2"),
+        "kiti-token": ("residual.kind=kiti", "residual.layout=token", "residual.collision_heads=4", *RATE),
     }.get(kind, (f"residual.kind={kind}",))
     options = (*options, *residual, "training.seeds=4")
     together = trained(path, tmp_path / "together", *options, "training.seeds_at_once=4")
