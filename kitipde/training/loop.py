@@ -243,8 +243,7 @@ class Trainer:
         dies_out = self.config.residual.schedule != "constant"
         if standing.warned or dies_out or self.epoch + 1 < max(2, self.config.training.epochs // 10):
             return
-        warning = gap_warning(train, without, statistics)
-        if warning is not None:
+        if warning := gap_warning(train, without, statistics):
             self.remark(warning)
             standing.warned = True
 
