@@ -9,7 +9,7 @@ from datagen.errors import InputError
 from kitipde.cli.console import remark, show_json, show_table
 
 if TYPE_CHECKING:
-    from kitipde.runs import Run
+    from kitipde.runs import Replica, Run
 
 __all__ = ["runs"]
 
@@ -40,7 +40,7 @@ def runs(
 
 
 def _row(run: "Run") -> dict[str, Any]:
-    facts = [replica.facts() for replica in run.replicas if (replica.path / "facts.json").is_file()]
+    facts = [_standing(replica) for replica in run.replicas if (replica.path / "facts.json").is_file()]
     losses = [each["best_validation_loss"] for each in facts if each["best_validation_loss"] is not None]
     wanted = run.config.training.seeds
     return {
@@ -56,6 +56,17 @@ def _row(run: "Run") -> dict[str, Any]:
         "validation_loss": sum(losses) / len(losses) if losses else None,
         "seconds": sum(each["seconds"] for each in facts) / len(facts) if facts else None,
     }
+
+
+def _standing(replica: "Replica") -> dict[str, Any]:
+    """What a seed's facts say, or while it is being trained, when they are of its start, what its epochs say."""
+    facts = replica.facts()
+    if facts["finished"]:
+        return facts
+    rows = replica.metrics()
+    losses = [row["validation_loss"] for row in rows if "validation_loss" in row]
+    seconds = sum(row["seconds"] for row in rows)
+    return {**facts, "epochs": len(rows), "best_validation_loss": min(losses, default=None), "seconds": seconds}
 
 
 def _texts(row: dict[str, Any]) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ samples of our own.
 
 from dataclasses import dataclass, replace
 
+from kitipde.config.load import read_config
 from kitipde.errors import unknown
 
 __all__ = ["PRESETS", "Arm", "Problem", "kiti", "problem"]
@@ -67,15 +68,6 @@ DROPOUT = Arm("dropout", "FNO with dropout 0.2", ("residual.kind=dropout", "resi
 # The same runs with the other network; Table 4 has no dropout there, which its OFormer has anyway.
 MESH_ARMS = {arm.name: replace(arm, title=arm.title.replace("FNO", "OFormer")) for arm in (VANILLA, PUBLISHED)}
 
-# What `--kiti` ships with: layout, heads and rate. Those of the FNO follow docs/results/kiti.md; the airfoil's were not
-# searched.
-_CHOSEN = {
-    "burgers": ("token", "auto", 0.5),
-    "navier-stokes": ("flat", "auto", 0.01),
-    "heat": ("flat", "auto", 0.01),
-    "airfoil": ("token", 16, 0.05),
-}
-
 TITLES = {"burgers": "Burgers", "navier-stokes": "Navier–Stokes", "heat": "heat"}
 _SHRUNK = (
     "model.width=12",
@@ -89,16 +81,11 @@ _SHRUNK = (
 
 def kiti(name: str) -> Arm:
     """The default of `--kiti` on a problem, said in full: problems start from other configurations too."""
-    layout, heads, rate = _CHOSEN[name]
-    network = "OFormer" if name == "airfoil" else "FNO"
-    settings = (
-        "residual.kind=kiti",
-        f"residual.layout={layout}",
-        f"residual.collision_heads={heads}",
-        f"residual.target_rate={rate}",
-        "residual.schedule=annealed",
-    )
-    return Arm("kiti", f"KITI-{network}, {rate} collisions per particle, falling to 0", settings)
+    network, source = ("OFormer", "oformer-airfoil") if name == "airfoil" else ("FNO", f"fno-{name}")
+    shipped = read_config(source)["residual"]
+    settings = [f"residual.{key}={shipped[key]}" for key in ("layout", "collision_heads", "target_rate", "schedule")]
+    title = f"KITI-{network}, {shipped['target_rate']} collisions per particle, falling to 0"
+    return Arm("kiti", title, ("residual.kind=kiti", *settings))
 
 
 def _arms(name: str) -> tuple[Arm, ...]:

@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from tests.conftest import TINY, settings
 
 
@@ -21,6 +23,19 @@ def test_runs_are_listed_with_what_they_reached(kitipde, tmp_path, burgers_file)
     assert 0 < plain["validation_loss"] < 2
     table = kitipde("runs", tmp_path / "all").out
     assert str(tmp_path / "all" / "plain") in table.replace("\n", "")
+
+
+def test_a_run_in_training_is_listed_with_the_epochs_it_has_behind_it(kitipde, tmp_path, burgers_file) -> None:
+    kitipde("train", "fno", "--out", tmp_path / "run", "--data", burgers_file, *settings(*TINY))
+    (finished,) = json.loads(kitipde("runs", tmp_path, "--json").out)
+    facts = tmp_path / "run" / "seed-0" / "facts.json"
+    # As it is from the first step to the last.
+    begun = {"finished": False, "epochs": 0, "best_epoch": 0, "best_validation_loss": None, "seconds": 0.0}
+    facts.write_text(json.dumps({**json.loads(facts.read_text()), **begun}))
+    (row,) = json.loads(kitipde("runs", tmp_path, "--json").out)
+    assert (row.pop("seeds_finished"), finished.pop("seeds_finished")) == (0, 1)
+    assert row.pop("seconds") == pytest.approx(finished.pop("seconds"))
+    assert row == finished
 
 
 def test_a_run_that_has_only_begun_and_a_folder_without_runs(kitipde, tmp_path, burgers_file) -> None:
