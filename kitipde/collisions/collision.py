@@ -5,12 +5,14 @@ sums are registered as opaque operators: compiled graphs call them, and `vmap` r
 keeps its own random numbers, so that it collides as it would alone.
 """
 
+import math
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from kitipde.collisions.couples import collide_couples, collide_couples_adjoint, couples
 from kitipde.collisions.noise import ROUNDING
 from kitipde.collisions.operator import LAWS, Pairs, collide, collide_adjoint
 from kitipde.collisions.precision import full_precision
@@ -51,7 +53,7 @@ def collided(
         strength: coll_coef, or collisions per particle.
         rule: how particles collide.
     """
-    out, statistics, _, _, _ = _Collide.apply(x, v, key, strength, *rule)  # pyright: ignore[reportGeneralTypeIssues]
+    out, statistics, *_ = _Collide.apply(x, v, key, strength, *rule)  # pyright: ignore[reportGeneralTypeIssues]
     return out, statistics
 
 
@@ -65,15 +67,16 @@ class _Collide(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx, inputs, output):
         _, v, key, _, law, _, dt, update_position = inputs
-        _, statistics, *pairs = output
-        ctx.mark_non_differentiable(statistics, *pairs)
-        ctx.save_for_backward(v, key, *pairs)
+        _, statistics, kept, *pairs = output
+        ctx.mark_non_differentiable(statistics, kept, *pairs)
+        # What is known of the velocities: all of them, or what a couple's gradients need.
+        ctx.save_for_backward(kept if _are_couples(v) else v, key, *pairs)
         ctx.rule = (law, dt, update_position)
 
     @staticmethod
     def backward(ctx, gradient, *_):  # pyright: ignore[reportIncompatibleMethodOverride]
-        v, key, *pairs = ctx.saved_tensors
-        gradient_x, gradient_v = _Adjoint.apply(gradient, v, key, *pairs, *ctx.rule)  # pyright: ignore[reportGeneralTypeIssues]
+        known, key, *pairs = ctx.saved_tensors
+        gradient_x, gradient_v = _Adjoint.apply(gradient, known, key, *pairs, *ctx.rule)  # pyright: ignore[reportGeneralTypeIssues]
         return gradient_x, gradient_v, *(None,) * 6
 
 
@@ -83,8 +86,8 @@ class _Adjoint(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(gradient, v, key, sample, first, second, law, dt, update_position):
-        return _backward(gradient, v, key, sample, first, second, law, dt, update_position)
+    def forward(gradient, known, key, sample, first, second, law, dt, update_position):
+        return _backward(gradient, known, key, sample, first, second, law, dt, update_position)
 
     @staticmethod
     def setup_context(ctx, inputs, output):
@@ -105,41 +108,53 @@ def _forward(
     by_rate: bool,
     dt: float,
     update_position: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     batches = _batches(key, x, v)
     out = torch.add(x, v, alpha=dt)
     select = _pairs_at_rate if by_rate else _pairs_by_coefficient
-    found, statistics = [], []
+    found, statistics, kept = [], [], [x.new_empty(2, 0, 0)]
     with full_precision(x.device):
         for number, (seed, position, velocity) in enumerate(batches):
             pairs = select(position, velocity, float(strength.reshape(-1)[number]), seed)
             moved = out if key.ndim == 0 else out[number]
-            random = _generator(seed, x.device)
-            statistics.append(collide(position, velocity, pairs, random, LAWS[law], dt, update_position, moved)[1])
+            rest = _generator(seed, x.device), LAWS[law], dt, update_position, moved
+            if _are_couples(position):
+                counted, sample, own = collide_couples(position, velocity, pairs.sample, *rest)
+                pairs = Pairs(sample, *(column[: len(sample)] for column in pairs[1:]))
+                kept = [own] if number == 0 else [*kept, own]
+            else:
+                _, counted = collide(position, velocity, pairs, *rest)
+            statistics.append(counted)
             found.append(pairs._replace(sample=pairs.sample + number * len(position)))
     # New tensors, as an operator's results may not share memory.
     sample, first, second = (torch.cat(columns) for columns in zip(*found, strict=True))
-    return out, torch.stack(statistics).reshape(*key.shape, 4), sample, first, second
+    kept = kept[0] if len(kept) == 1 else torch.cat(kept, dim=1)
+    return out, torch.stack(statistics).reshape(*key.shape, 4), kept, sample, first, second
 
 
 @_forward.register_fake
 def _(x, v, key, strength, law, by_rate, dt, update_position):
     pairs = torch.library.get_ctx().new_dynamic_size()
     columns = (torch.empty(pairs, dtype=torch.long, device=x.device) for _ in range(3))
-    return torch.add(x, v), x.new_empty(*key.shape, 4), *columns
+    kept = (
+        x.new_empty(2, pairs if LAWS[law].scatter else 0, math.prod(x.shape[2:]))
+        if x.shape[1] == 2
+        else x.new_empty(2, 0, 0)
+    )
+    return torch.add(x, v), x.new_empty(*key.shape, 4), kept, *columns
 
 
 @_forward.register_vmap
 def _(info, in_dims, x, v, key, strength, law, by_rate, dt, update_position):
     x, v, key, strength = in_front(info.batch_size, in_dims, x, v, key, strength)
     results = _forward(x, v, key, strength, law, by_rate, dt, update_position)
-    return results, (0, 0, None, None, None)
+    return results, (0, 0, None, None, None, None)
 
 
 @torch.library.custom_op("kitipde::collide_adjoint", mutates_args=())
 def _backward(
     gradient: Tensor,
-    v: Tensor,
+    known: Tensor,
     key: Tensor,
     sample: Tensor,
     first: Tensor,
@@ -149,26 +164,35 @@ def _backward(
     update_position: bool,
 ) -> tuple[Tensor, Tensor]:
     results = gradient.clone(), gradient * dt
-    batches = _batches(key, gradient, v)
-    with full_precision(v.device):
-        for number, (seed, on_out, velocity) in enumerate(batches):
-            own = slice(None) if key.ndim == 0 else sample // len(velocity) == number
-            pairs = Pairs(sample[own] - number * len(velocity), first[own], second[own])
+    batches = _batches(key, gradient, known)
+    with full_precision(gradient.device):
+        for number, (seed, on_out, known) in enumerate(batches):
+            own = slice(None) if key.ndim == 0 else sample // len(on_out) == number
+            pairs = Pairs(sample[own] - number * len(on_out), first[own], second[own])
             parts = results if key.ndim == 0 else (results[0][number], results[1][number])
-            random = _generator(seed, v.device)
-            collide_adjoint(on_out, velocity, pairs, random, LAWS[law], dt, update_position, parts)
+            rest = LAWS[law], dt, update_position, parts
+            if _are_couples(on_out):
+                kept = known[:, own] if LAWS[law].scatter else known
+                collide_couples_adjoint(on_out, pairs.sample, kept, *rest)
+            else:
+                collide_adjoint(on_out, known, pairs, _generator(seed, gradient.device), *rest)
     return results
 
 
 @_backward.register_fake
-def _(gradient, v, key, sample, first, second, law, dt, update_position):
+def _(gradient, known, key, sample, first, second, law, dt, update_position):
     return torch.empty_like(gradient), torch.empty_like(gradient)
 
 
 @_backward.register_vmap
-def _(info, in_dims, gradient, v, key, sample, first, second, law, dt, update_position):
-    gradient, v, key = in_front(info.batch_size, in_dims, gradient, v, key)
-    return _backward(gradient, v, key, sample, first, second, law, dt, update_position), (0, 0)
+def _(info, in_dims, gradient, known, key, sample, first, second, law, dt, update_position):
+    gradient, known, key = in_front(info.batch_size, in_dims, gradient, known, key)
+    return _backward(gradient, known, key, sample, first, second, law, dt, update_position), (0, 0)
+
+
+def _are_couples(particles: Float[Tensor, "samples N *d"]) -> bool:
+    """Whether each sample is two particles, whose one collision needs no lists."""
+    return particles.shape[1] == 2
 
 
 def in_front(size: int, in_dims: tuple[int | None, ...], *tensors: Tensor) -> list[Tensor]:
@@ -200,4 +224,5 @@ def _pairs_at_rate(x: Tensor, v: Tensor, rate: float, seed: int) -> Pairs:
     # Another stream than that of the directions, which the backward pass draws again without this one.
     start = torch.rand(1, generator=_generator(seed ^ ROUNDING, x.device), dtype=torch.float64, device=x.device)
     number = torch.floor(rate * particles / 2 + even_roundings(start, samples)).long()
-    return pairs_at_rate(x, v, number)
+    # Of two particles there is one pair: whether it is finite and has V_r > 0 is seen where it collides.
+    return couples(number > 0) if _are_couples(x) else pairs_at_rate(x, v, number)

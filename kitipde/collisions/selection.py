@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from kitipde.collisions.couples import couples
 from kitipde.collisions.operator import Pairs, collision_rate, relative_distance, relative_speed
 
 __all__ = ["even_roundings", "pairs_at_rate", "pairs_by_coefficient"]
@@ -55,7 +56,7 @@ def even_roundings(start: Float[Tensor, "1"], samples: int) -> Float[Tensor, "sa
         start: a random number, uniform in [0, 1); so is then each r.
         samples: how many.
     """
-    return (start + torch.arange(samples, dtype=start.dtype, device=start.device) * ((5**0.5 - 1) / 2)) % 1
+    return (start + torch.arange(samples, dtype=start.dtype, device=start.device) * ((5**0.5 - 1) / 2)).frac()
 
 
 def pairs_at_rate(
@@ -94,13 +95,11 @@ def _single_pairs(
     x: Float[Tensor, "samples 2 *d"], v: Float[Tensor, "samples 2 *d"], wanted: Bool[Tensor, "samples"]
 ) -> Pairs:
     """The only pair of each wanted sample, if it is finite and has V_r > 0."""
-    sample = wanted.nonzero().flatten()
-    first = torch.zeros_like(sample)
-    pairs = Pairs(sample, first, first + 1)
+    pairs = couples(wanted)
     speed = _in_chunks(lambda b, i, j: relative_speed(*_ends(v, b, i, j)), pairs, v)
     distance = _in_chunks(lambda b, i, j: relative_distance(*_ends(x, b, i, j)), pairs, x)
     sound = (speed > 0) & (speed + distance).isfinite()
-    return pairs if bool(sound.all()) else Pairs(*(column[sound] for column in pairs))
+    return Pairs(*(column[sound] for column in pairs))
 
 
 def _beyond(x: Float[Tensor, "part N *d"], v: Float[Tensor, "part N *d"], threshold: float, start: int) -> Pairs:
