@@ -76,7 +76,7 @@ def pairs_at_rate(
     wanted = number.nonzero().flatten()
     if len(wanted) < samples:
         # Small samples have no collision to look for at a low rate, and all of them while a schedule dies out.
-        pairs = pairs_at_rate(x[wanted], v[wanted], number[wanted])
+        pairs = pairs_at_rate(x.index_select(0, wanted), v.index_select(0, wanted), number[wanted])
         return pairs._replace(sample=wanted[pairs.sample])
     pairs = _joined([_best(x[part], v[part], most, part.start) for part in _parts(x)])
     score = _in_chunks(
