@@ -70,7 +70,7 @@ class _Collide(torch.autograd.Function):
         _, statistics, kept, *pairs = output
         ctx.mark_non_differentiable(statistics, kept, *pairs)
         # What is known of the velocities: all of them, or what a couple's gradients need.
-        ctx.save_for_backward(kept if _are_couples(v) else v, key, *pairs)
+        ctx.save_for_backward(kept if _are_couples(v, key) else v, key, *pairs)
         ctx.rule = (law, dt, update_position)
 
     @staticmethod
@@ -109,38 +109,51 @@ def _forward(
     dt: float,
     update_position: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    if _are_couples(x, key):
+        return _couples_forward(x, v, key, strength, law, by_rate, dt, update_position)
     batches = _batches(key, x, v)
     out = torch.add(x, v, alpha=dt)
     select = _pairs_at_rate if by_rate else _pairs_by_coefficient
-    found, statistics, kept = [], [], [x.new_empty(2, 0, 0)]
+    found, statistics = [], []
     with full_precision(x.device):
         for number, (seed, position, velocity) in enumerate(batches):
             pairs = select(position, velocity, float(strength.reshape(-1)[number]), seed)
             moved = out if key.ndim == 0 else out[number]
-            rest = _generator(seed, x.device), LAWS[law], dt, update_position, moved
-            if _are_couples(position):
-                counted, sample, own = collide_couples(position, velocity, pairs.sample, *rest)
-                pairs = Pairs(sample, *(column[: len(sample)] for column in pairs[1:]))
-                kept = [own] if number == 0 else [*kept, own]
-            else:
-                _, counted = collide(position, velocity, pairs, *rest)
-            statistics.append(counted)
+            random = _generator(seed, x.device)
+            statistics.append(collide(position, velocity, pairs, random, LAWS[law], dt, update_position, moved)[1])
             found.append(pairs._replace(sample=pairs.sample + number * len(position)))
     # New tensors, as an operator's results may not share memory.
     sample, first, second = (torch.cat(columns) for columns in zip(*found, strict=True))
-    kept = kept[0] if len(kept) == 1 else torch.cat(kept, dim=1)
-    return out, torch.stack(statistics).reshape(*key.shape, 4), kept, sample, first, second
+    return out, torch.stack(statistics).reshape(*key.shape, 4), x.new_empty(2, 0, 0), sample, first, second
+
+
+def _couples_forward(
+    x: Tensor, v: Tensor, key: Tensor, strength: Tensor, law: str, by_rate: bool, dt: float, update_position: bool
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Where each sample is two particles: all replicas in one."""
+    select = _pairs_at_rate if by_rate else _pairs_by_coefficient
+    positions, velocities = _in_one(key, x), _in_one(key, v)
+    out = torch.add(positions, velocities, alpha=dt)
+    wanted, generators = [], []
+    with full_precision(x.device):
+        for number, (seed, position, velocity) in enumerate(_batches(key, x, v)):
+            pairs = select(position, velocity, float(strength.reshape(-1)[number]), seed)
+            wanted.append(pairs.sample + number * len(position))
+            generators.append(_generator(seed, x.device))
+        statistics, sample, kept = collide_couples(
+            positions, velocities, wanted, generators, LAWS[law], dt, update_position, out
+        )
+    first = torch.zeros_like(sample)
+    return out.view(x.shape), statistics.reshape(*key.shape, 4), kept, sample, first, first + 1
 
 
 @_forward.register_fake
 def _(x, v, key, strength, law, by_rate, dt, update_position):
     pairs = torch.library.get_ctx().new_dynamic_size()
     columns = (torch.empty(pairs, dtype=torch.long, device=x.device) for _ in range(3))
-    kept = (
-        x.new_empty(2, pairs if LAWS[law].scatter else 0, math.prod(x.shape[2:]))
-        if x.shape[1] == 2
-        else x.new_empty(2, 0, 0)
-    )
+    kept = x.new_empty(2, 0, 0)
+    if _are_couples(x, key):
+        kept = x.new_empty(2, pairs if LAWS[law].scatter else 0, math.prod(x.shape[key.ndim + 2 :]))
     return torch.add(x, v), x.new_empty(*key.shape, 4), kept, *columns
 
 
@@ -163,19 +176,23 @@ def _backward(
     dt: float,
     update_position: bool,
 ) -> tuple[Tensor, Tensor]:
+    if _are_couples(gradient, key):
+        on_out = _in_one(key, gradient)
+        of_x, of_v = on_out.clone(), on_out * dt
+        # What is kept is that of all replicas.
+        kept = known if key.ndim == 0 else known[0]
+        with full_precision(gradient.device):
+            collide_couples_adjoint(on_out, sample, kept, LAWS[law], dt, update_position, (of_x, of_v))
+        return of_x.view(gradient.shape), of_v.view(gradient.shape)
     results = gradient.clone(), gradient * dt
     batches = _batches(key, gradient, known)
     with full_precision(gradient.device):
-        for number, (seed, on_out, known) in enumerate(batches):
-            own = slice(None) if key.ndim == 0 else sample // len(on_out) == number
-            pairs = Pairs(sample[own] - number * len(on_out), first[own], second[own])
+        for number, (seed, on_out, velocity) in enumerate(batches):
+            own = slice(None) if key.ndim == 0 else sample // len(velocity) == number
+            pairs = Pairs(sample[own] - number * len(velocity), first[own], second[own])
             parts = results if key.ndim == 0 else (results[0][number], results[1][number])
-            rest = LAWS[law], dt, update_position, parts
-            if _are_couples(on_out):
-                kept = known[:, own] if LAWS[law].scatter else known
-                collide_couples_adjoint(on_out, pairs.sample, kept, *rest)
-            else:
-                collide_adjoint(on_out, known, pairs, _generator(seed, gradient.device), *rest)
+            random = _generator(seed, gradient.device)
+            collide_adjoint(on_out, velocity, pairs, random, LAWS[law], dt, update_position, parts)
     return results
 
 
@@ -190,9 +207,14 @@ def _(info, in_dims, gradient, known, key, sample, first, second, law, dt, updat
     return _backward(gradient, known, key, sample, first, second, law, dt, update_position), (0, 0)
 
 
-def _are_couples(particles: Float[Tensor, "samples N *d"]) -> bool:
+def _are_couples(particles: Float[Tensor, "..."], key: Int[Tensor, "..."]) -> bool:
     """Whether each sample is two particles, whose one collision needs no lists."""
-    return particles.shape[1] == 2
+    return particles.shape[key.ndim + 1] == 2
+
+
+def _in_one(key: Int[Tensor, "..."], tensor: Float[Tensor, "..."]) -> Float[Tensor, "all ..."]:
+    """The samples of all replicas, one after another."""
+    return tensor if key.ndim == 0 else tensor.flatten(0, 1)
 
 
 def in_front(size: int, in_dims: tuple[int | None, ...], *tensors: Tensor) -> list[Tensor]:
@@ -225,4 +247,4 @@ def _pairs_at_rate(x: Tensor, v: Tensor, rate: float, seed: int) -> Pairs:
     start = torch.rand(1, generator=_generator(seed ^ ROUNDING, x.device), dtype=torch.float64, device=x.device)
     number = torch.floor(rate * particles / 2 + even_roundings(start, samples)).long()
     # Of two particles there is one pair: whether it is finite and has V_r > 0 is seen where it collides.
-    return couples(number > 0) if _are_couples(x) else pairs_at_rate(x, v, number)
+    return couples(number > 0) if particles == 2 else pairs_at_rate(x, v, number)

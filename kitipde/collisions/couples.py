@@ -10,6 +10,7 @@ their time: samples are copied whole, and what the gradients need is kept instea
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -30,20 +31,22 @@ def couples(wanted: Bool[Tensor, "samples"]) -> Pairs:
 def collide_couples(
     x: Float[Tensor, "samples 2 *d"],
     v: Float[Tensor, "samples 2 *d"],
-    sample: Int[Tensor, "wanted"],
-    generator: torch.Generator,
+    wanted: Sequence[Int[Tensor, "wanted"]],
+    generators: Sequence[torch.Generator],
     law: Law,
     dt: float,
     update_position: bool,
     out: Float[Tensor, "samples 2 *d"],
-) -> tuple[Float[Tensor, "4"], Int[Tensor, "E"], Float[Tensor, "2 E D"]]:
-    """Equation (5) where the two particles of some samples collide.
+) -> tuple[Float[Tensor, "replicas 4"], Int[Tensor, "E"], Float[Tensor, "2 E D"]]:
+    """Equation (5) where the two particles of some samples collide, for all replicas of a network at once.
 
     Args:
-        x: positions; a particle's coordinates may be spread over several axes.
+        x: positions; a particle's coordinates may be spread over several axes. As many samples of each replica, the
+            first replica's first.
         v: velocities.
-        sample: where they are to collide, each once; those that are not finite, or have V = 0, do not.
-        generator: source of the directions.
+        wanted: which samples of each replica are to collide, each once, counted over all replicas; those that are not
+            finite, or have V = 0, do not.
+        generators: source of each replica's directions.
         law: what a collision does.
         dt: time step.
         update_position: False keeps x* = x.
@@ -52,32 +55,45 @@ def collide_couples(
     Returns:
         The statistics of `operator.collide`; the samples that collided; n and V/|V| of each, none for a law without n.
     """
-    dimension = math.prod(v.shape[2:])
+    dimension, sample, counts = math.prod(v.shape[2:]), torch.cat(list(wanted)), [len(each) for each in wanted]
     kept = v.new_empty(2, len(sample) if law.scatter else 0, dimension)
-    happened, energy, done = [], v.new_zeros(()), 0
-    for part in sample.split(max(1, CHUNK // max(1, dimension))):
+    length = max(1, CHUNK // max(1, dimension))
+    if law.scatter:
+        for own, generator in zip(kept[0].split(counts), generators, strict=True):
+            for part in own.split(length):
+                part.copy_(unit_vectors(len(part), dimension, generator, v))
+    happened = torch.ones_like(sample, dtype=torch.bool)
+    gained = v.new_zeros(len(sample))
+    for start in range(0, len(sample), length):
+        chunk = slice(start, start + length)
+        part, direction = sample[chunk], kept[0, chunk]
         velocity, position = _differences(v, part), _differences(x, part)
         speed = lengths(velocity)
+        if law.scatter:
+            torch.div(velocity, speed[:, None], out=kept[1, chunk])
         sound = (speed > 0) & (speed + lengths(position)).isfinite()
+        some = slice(None)
         if not bool(sound.all()):
+            happened[chunk] = some = sound
             part, velocity, position, speed = (each[sound] for each in (part, velocity, position, speed))
         change = velocity * (-law.drift / 2)
         if law.scatter:
-            direction, heading = kept[:, done : done + len(part)]
-            direction.copy_(unit_vectors(len(part), dimension, generator, v))
-            torch.div(velocity, speed[:, None], out=heading)
-            change.addcmul_(direction, speed[:, None], value=law.scatter)
+            change.addcmul_(direction[some], speed[:, None], value=law.scatter)
         # |v'|² − |v|² of both
-        energy += 2 * (change * velocity.add_(change)).sum()
+        gained[chunk][some] = 2 * (change * velocity.add_(change)).mv(velocity.new_ones(dimension))
         change *= dt
         if update_position:
             change.sub_(position, alpha=0.25)
         _move_apart(out, part, change)
-        happened.append(part)
-        done += len(part)
-    # What the one gains in momentum the other loses, to the bit.
-    statistics = shares(v, 2 * done, 2 * done, v.new_zeros(()), energy)
-    return statistics, torch.cat(happened), kept if done == len(sample) else kept[:, :done].clone()
+    statistics = []
+    for own, energy, particles in zip(happened.split(counts), gained.split(counts), v.chunk(len(counts)), strict=True):
+        collided = 2 * int(own.sum())
+        # What the one gains in momentum the other loses, to the bit.
+        statistics.append(shares(particles, collided, collided, v.new_zeros(()), energy.sum()))
+    if not bool(happened.all()):
+        sample = sample[happened]
+        kept = kept[:, happened] if law.scatter else kept
+    return torch.stack(statistics), sample, kept
 
 
 def collide_couples_adjoint(

@@ -33,10 +33,10 @@ def test_results_and_gradients_are_those_of_any_number_of_particles(law, update,
     rest = (LAWS[law], 0.7, update)
     expected, counted = collide(x, v, pairs, random(), *rest)
     found = x + 0.7 * v
-    statistics, sample, kept = collide_couples(x, v, pairs.sample, random(), *rest, found)
+    statistics, sample, kept = collide_couples(x, v, [pairs.sample], [random()], *rest, found)
     assert sample.tolist() == [0, 2, 3, 5, 6]
     torch.testing.assert_close(found, expected, rtol=1e-13, atol=1e-13)
-    torch.testing.assert_close(statistics, counted, rtol=1e-12, atol=1e-13)
+    torch.testing.assert_close(statistics[0], counted, rtol=1e-12, atol=1e-13)
     found = gradient.clone(), 0.7 * gradient
     collide_couples_adjoint(gradient, sample, kept, *rest, found)
     for ours, theirs in zip(found, collide_adjoint(gradient, v, pairs, random(), *rest), strict=True):
@@ -51,7 +51,7 @@ def test_what_is_not_finite_or_at_rest_does_not_collide(law) -> None:
     x[3, 0, 2] = torch.inf
     v[6, 1, 0] = torch.nan
     out = x + v
-    _, sample, kept = collide_couples(x, v, torch.arange(SAMPLES), random(), LAWS[law], 1.0, True, out)
+    _, sample, kept = collide_couples(x, v, [torch.arange(SAMPLES)], [random()], LAWS[law], 1.0, True, out)
     assert sample.tolist() == [0, 2, 4, 5]
     assert kept.shape == (2, 4 if LAWS[law].scatter else 0, 4)
     assert kept.isfinite().all()
@@ -60,11 +60,30 @@ def test_what_is_not_finite_or_at_rest_does_not_collide(law) -> None:
     assert not torch.isclose(out, x + v).all(dim=(1, 2))[[0, 2, 4, 5]].any()
 
 
+def test_replicas_at_once_are_what_each_is_alone() -> None:
+    torch.manual_seed(5)
+    x, v = (torch.randn(3, SAMPLES, 2, 4, dtype=torch.float64) for _ in range(2))
+    v[1, 2, 1] = v[1, 2, 0]
+    wanted = [torch.tensor([0, 4]), torch.tensor([1, 2, 6]), torch.empty(0, dtype=torch.long)]
+    generators = [torch.Generator().manual_seed(seed) for seed in range(3)]
+    together = (x + v).flatten(0, 1)
+    shifted = [own + number * SAMPLES for number, own in enumerate(wanted)]
+    rest = LAWS["kiti"], 1.0, True
+    counted, sample, _ = collide_couples(x.flatten(0, 1), v.flatten(0, 1), shifted, generators, *rest, together)
+    assert sample.tolist() == [0, 4, SAMPLES + 1, SAMPLES + 6]
+    for number, own in enumerate(wanted):
+        alone = x[number] + v[number]
+        generator = torch.Generator().manual_seed(number)
+        statistics, _, _ = collide_couples(x[number], v[number], [own], [generator], *rest, alone)
+        torch.testing.assert_close(together.view_as(x)[number], alone, rtol=1e-14, atol=1e-14)
+        torch.testing.assert_close(counted[number], statistics[0], rtol=1e-12, atol=1e-14)
+
+
 def test_no_pair_and_no_sample() -> None:
     x = cloud((4,), "beside")
     none = torch.empty(0, dtype=torch.long)
     for points in (x, x[:0]):
         out = 2 * points
-        statistics, sample, _ = collide_couples(points, points, none, random(), LAWS["kiti"], 1.0, True, out)
+        statistics, sample, _ = collide_couples(points, points, [none], [random()], LAWS["kiti"], 1.0, True, out)
         assert torch.equal(out, 2 * points)
-        assert (statistics.tolist(), len(sample)) == ([0, 0, 0, 0], 0)
+        assert (statistics.tolist(), len(sample)) == ([[0, 0, 0, 0]], 0)
