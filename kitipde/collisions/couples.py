@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from kitipde.collisions.operator import CHUNK, Law, Pairs, lengths, shares, unit_vectors
+from kitipde.collisions.operator import CHUNK, Law, Pairs, shares, unit_vectors
 
 __all__ = ["collide_couples", "collide_couples_adjoint", "couples"]
 
@@ -68,10 +68,11 @@ def collide_couples(
         chunk = slice(start, start + length)
         part, direction = sample[chunk], kept[0, chunk]
         velocity, position = _differences(v, part), _differences(x, part)
-        speed = lengths(velocity)
+        # No matrix products, which are faster: their rounding must not depend on what is computed beside.
+        speed, distance = (torch.linalg.vector_norm(each, dim=1) for each in (velocity, position))
         if law.scatter:
             torch.div(velocity, speed[:, None], out=kept[1, chunk])
-        sound = (speed > 0) & (speed + lengths(position)).isfinite()
+        sound = (speed > 0) & (speed + distance).isfinite()
         some = slice(None)
         if not bool(sound.all()):
             happened[chunk] = some = sound
@@ -80,7 +81,7 @@ def collide_couples(
         if law.scatter:
             change.addcmul_(direction[some], speed[:, None], value=law.scatter)
         # |v'|² − |v|² of both
-        gained[chunk][some] = 2 * (change * velocity.add_(change)).mv(velocity.new_ones(dimension))
+        gained[chunk][some] = 2 * (change * velocity.add_(change)).sum(1)
         change *= dt
         if update_position:
             change.sub_(position, alpha=0.25)
