@@ -6,7 +6,7 @@ With X = x_1 − x_2, V = v_1 − v_2 and one collision, equation (5) is
 
 so that out_1 = x_1 + dt·v_1 + h and out_2 = x_2 + dt·v_2 − h with h = dt·c − X/4. The results are those of
 `operator.collide` and `operator.collide_adjoint`, up to rounding and from the same random numbers, in a fraction of
-their time: samples are copied whole, and what the gradients need is kept instead of v, of which it is a part.
+their time: samples are copied whole, and what the gradients need, no more than v, is kept in its place.
 """
 
 import math
