@@ -1,8 +1,8 @@
 """Collisions as one differentiable operation that compilers and functional transforms do not look into.
 
 How many pairs collide depends on the data. `torch.compile` and `torch.func.vmap` cannot follow that, so selection and
-sums are registered as opaque operators: compiled graphs call them, and `vmap` runs over the replicas one by one. Each
-keeps its own random numbers, so that it collides as it would alone.
+sums are registered as opaque operators: compiled graphs call them, and `vmap` hands them all replicas. These collide
+one by one, or all at once where a sample is two particles, each with the random numbers that it would have alone.
 """
 
 import math

@@ -15,7 +15,6 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from kitipde.collisions.couples import couples
 from kitipde.collisions.operator import Pairs, collision_rate, relative_distance, relative_speed
 
 __all__ = ["even_roundings", "pairs_at_rate", "pairs_by_coefficient"]
@@ -70,9 +69,6 @@ def pairs_at_rate(
     most = min(int(number.max()) if samples else 0, particles * (particles - 1) // 2)
     if most <= 0:
         return _no_pairs(x)
-    if particles == 2:
-        # One pair in a sample: there is nothing to choose.
-        return _single_pairs(x, v, number > 0)
     wanted = number.nonzero().flatten()
     if len(wanted) < samples:
         # Small samples have no collision to look for at a low rate, and all of them while a schedule dies out.
@@ -89,17 +85,6 @@ def pairs_at_rate(
     rank = torch.arange(len(sample), device=x.device) - torch.searchsorted(sample, sample)
     keep = order[(rank < number[sample]) & (score[order] > -math.inf)]
     return Pairs(pairs.sample[keep], pairs.first[keep], pairs.second[keep])
-
-
-def _single_pairs(
-    x: Float[Tensor, "samples 2 *d"], v: Float[Tensor, "samples 2 *d"], wanted: Bool[Tensor, "samples"]
-) -> Pairs:
-    """The only pair of each wanted sample, if it is finite and has V_r > 0."""
-    pairs = couples(wanted)
-    speed = _in_chunks(lambda b, i, j: relative_speed(*_ends(v, b, i, j)), pairs, v)
-    distance = _in_chunks(lambda b, i, j: relative_distance(*_ends(x, b, i, j)), pairs, x)
-    sound = (speed > 0) & (speed + distance).isfinite()
-    return Pairs(*(column[sound] for column in pairs))
 
 
 def _beyond(x: Float[Tensor, "part N *d"], v: Float[Tensor, "part N *d"], threshold: float, start: int) -> Pairs:
