@@ -3,6 +3,8 @@
 import contextlib
 import sys
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +12,7 @@ import typer
 
 from datagen.errors import InputError
 from kitipde.cli.console import progress, remark, show_json, show_table, type_command
+from kitipde.cli.jobs import Job, run_side_by_side
 
 if TYPE_CHECKING:
     from kitipde.studies.plans import Study
@@ -24,6 +27,10 @@ Out = Annotated[Path | None, typer.Option(help="Folder of the study; by default 
 Data = Annotated[Path | None, typer.Option(help="Folder of the datasets; by default studies/data.")]
 Problems = Annotated[str, typer.Option(help="Only these problems, comma-separated.")]
 Arms = Annotated[str, typer.Option(help="Only these models besides the reference, comma-separated.")]
+AtOnce = Annotated[
+    int,
+    typer.Option("--jobs", min=0, help="Trainings side by side; 0 for one a processor, or one where there is a GPU."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
@@ -35,6 +42,7 @@ def reproduce(
     data: Data = None,
     problems: Problems = "",
     arms: Arms = "",
+    jobs: AtOnce = 0,
     as_json: AsJson = False,
 ) -> None:
     """Reproduce one of the paper's tables or figures, with seeds and intervals.
@@ -45,7 +53,7 @@ def reproduce(
 
     plan = selected(study(name, preset), _words(problems), _words(arms))
     options = f"reproduce {name}{_options(problems, arms)}"
-    _carry_out(plan, preset, seeds, out or Path("studies") / f"{name}-{preset}", data, options, as_json)
+    _carry_out(plan, preset, seeds, out or Path("studies") / f"{name}-{preset}", data, options, jobs, as_json)
 
 
 def ablate(
@@ -58,6 +66,7 @@ def ablate(
     data: Data = None,
     problems: Problems = "",
     arms: Arms = "",
+    jobs: AtOnce = 0,
     as_json: AsJson = False,
 ) -> None:
     """Take the collision apart: every part and every kind of it, with more and fewer training samples."""
@@ -65,30 +74,36 @@ def ablate(
 
     plan = selected(ablation(name, preset, _words(problems)), (), _words(arms))
     options = f"ablate {name}{_options(problems, arms)}"
-    _carry_out(plan, preset, seeds, out or Path("studies") / f"{name}-{preset}", data, options, as_json)
+    _carry_out(plan, preset, seeds, out or Path("studies") / f"{name}-{preset}", data, options, jobs, as_json)
 
 
-def _carry_out(plan: "Study", preset: str, seeds: int, out: Path, data: Path | None, words: str, as_json: bool) -> None:
+def _carry_out(
+    plan: "Study", preset: str, seeds: int, out: Path, data: Path | None, words: str, jobs: int, as_json: bool
+) -> None:
     from kitipde.studies.results import collect_results, write_results
 
     data = data or Path("studies") / "data"
     _check(plan, preset, data, out)
     started = time.monotonic()
+    trainings: list[Job] = []
+    finished: list[Job] = []
     for problem in plan.problems:
         file = data / f"{problem.dataset or problem.name}-{preset}.h5"
         file.parent.mkdir(parents=True, exist_ok=True)
         _type("generate", *problem.generate, "--out", file)
         for arm in problem.arms:
             run = out / problem.name / arm.name
-            if (run / "config.yaml").is_file():
-                _type("train", problem.model, "--resume", "--seeds", max(seeds, _seeds_of(run)), "--out", run)
-            else:
-                settings = [word for text in (*problem.settings, *arm.settings) for word in ("--set", text)]
-                options = ("--config", problem.config, "--data", file, "--seeds", seeds, "--out", run)
-                _type("train", problem.model, *options, *settings)
+            kind = finished if _is_finished(run, seeds) else trainings
+            kind.append(_training(problem, arm, file, seeds, run))
+    # Here, where they cost no start of a process, and their data are looked at as those of the others.
+    for each in finished:
+        _type(*each.words)
+    at_once = _train(trainings, jobs)
     command = f"kitipde {words} --preset {preset} --seeds {seeds}"
     with progress("evaluate", "samples") as update:
         table = collect_results(plan, preset, out, command, update, remark)
+    if at_once > 1:
+        table = replace(table, machine=f"{table.machine}, {at_once} trainings at a time")
     write_results(table, out)
     if plan.varied is not None:
         _draw(table, plan.varied, out)
@@ -107,6 +122,40 @@ def _carry_out(plan: "Study", preset: str, seeds: int, out: Path, data: Path | N
     else:
         _show(table)
         print(f"{out / 'results.md'}  (made in {time.monotonic() - started:.0f} s)")
+
+
+def _training(problem: "Problem", arm: "Arm", data: Path, seeds: int, run: Path) -> Job:
+    words: tuple[object, ...]
+    if (run / "config.yaml").is_file():
+        words = ("--resume", "--seeds", max(seeds, _seeds_of(run)), "--out", run)
+    else:
+        settings = (word for text in (*problem.settings, *arm.settings) for word in ("--set", text))
+        words = ("--config", problem.config, "--data", data, "--seeds", seeds, "--out", run, *settings)
+    return Job(problem.name, ("train", problem.model, *map(str, words)))
+
+
+def _is_finished(run: Path, seeds: int) -> bool:
+    from kitipde.runs import open_run
+    from kitipde.training.run import has_finished
+
+    if not (run / "config.yaml").is_file():
+        return False
+    found = open_run(run)
+    return found.config.training.seeds >= seeds and has_finished(found)
+
+
+def _train(trainings: Sequence[Job], jobs: int) -> int:
+    """In this process if one at a time is wanted, else side by side; how many that were."""
+    import torch
+
+    processors = torch.get_num_threads()
+    at_once = min(jobs or (1 if torch.cuda.is_available() else processors), len(trainings))
+    if at_once > 1:
+        run_side_by_side(trainings, at_once, processors)
+    else:
+        for training in trainings:
+            _type(*training.words)
+    return at_once
 
 
 def _check(plan: "Study", preset: str, data: Path, out: Path) -> None:

@@ -30,7 +30,7 @@ from kitipde.training.optimizer import make_optimizer
 from kitipde.training.record import check_tensorboard
 from kitipde.training.standing import TrainingData
 
-__all__ = ["continue_run", "start_run", "train"]
+__all__ = ["continue_run", "has_finished", "start_run", "train"]
 
 # Feature maps of all stacked seeds together; benchmarks/training.py shows where stacking stops to pay.
 CACHED_BYTES = 4 << 20
@@ -129,6 +129,13 @@ def train(run: Run, progress: ProgressLine, remark: Callable[[str], None], fabri
                 with progress(f"{run.name} {_named(start.seeds)}") as report:
                     Trainer(run.config, data, chosen, fabric, remark, start.state).run(report, interrupt)
                 fabric.barrier()
+
+
+def has_finished(run: Run) -> bool:
+    """Whether there is nothing left to train."""
+    training = run.config.training
+    seeds = range(training.seed, training.seed + training.seeds)
+    return all(_has_finished(run.replica(seed), training.epochs) for seed in seeds)
 
 
 def dataset_path(config: RunConfig) -> Path:
