@@ -6,6 +6,7 @@ one by one, or all at once where a sample is two particles, each with the random
 """
 
 import math
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -111,15 +112,11 @@ def _forward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     if _are_couples(x, key):
         return _couples_forward(x, v, key, strength, law, by_rate, dt, update_position)
-    batches = _batches(key, x, v)
     out = torch.add(x, v, alpha=dt)
-    select = _pairs_at_rate if by_rate else _pairs_by_coefficient
     found, statistics = [], []
     with full_precision(x.device):
-        for number, (seed, position, velocity) in enumerate(batches):
-            pairs = select(position, velocity, float(strength.reshape(-1)[number]), seed)
+        for number, (random, position, velocity, pairs) in enumerate(_chosen(x, v, key, strength, by_rate)):
             moved = out if key.ndim == 0 else out[number]
-            random = _generator(seed, x.device)
             statistics.append(collide(position, velocity, pairs, random, LAWS[law], dt, update_position, moved)[1])
             found.append(pairs._replace(sample=pairs.sample + number * len(position)))
     # New tensors, as an operator's results may not share memory.
@@ -131,15 +128,13 @@ def _couples_forward(
     x: Tensor, v: Tensor, key: Tensor, strength: Tensor, law: str, by_rate: bool, dt: float, update_position: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Where each sample is two particles: all replicas in one."""
-    select = _pairs_at_rate if by_rate else _pairs_by_coefficient
     positions, velocities = _in_one(key, x), _in_one(key, v)
     out = torch.add(positions, velocities, alpha=dt)
     wanted, generators = [], []
     with full_precision(x.device):
-        for number, (seed, position, velocity) in enumerate(_batches(key, x, v)):
-            pairs = select(position, velocity, float(strength.reshape(-1)[number]), seed)
+        for number, (random, position, _, pairs) in enumerate(_chosen(x, v, key, strength, by_rate)):
             wanted.append(pairs.sample + number * len(position))
-            generators.append(_generator(seed, x.device))
+            generators.append(random)
         statistics, sample, kept = collide_couples(
             positions, velocities, wanted, generators, LAWS[law], dt, update_position, out
         )
@@ -230,6 +225,16 @@ def _batches(key: Int[Tensor, "..."], *tensors: Tensor) -> list[tuple[int, *tupl
     if key.ndim == 0:
         return [(int(key), *tensors)]
     return [(seed, *(tensor[number] for tensor in tensors)) for number, seed in enumerate(key.tolist())]
+
+
+def _chosen(
+    x: Tensor, v: Tensor, key: Tensor, strength: Tensor, by_rate: bool
+) -> Iterator[tuple[torch.Generator, Tensor, Tensor, Pairs]]:
+    """Of each replica the source of its directions, its particles, and the pairs that collide."""
+    select = _pairs_at_rate if by_rate else _pairs_by_coefficient
+    for number, (seed, position, velocity) in enumerate(_batches(key, x, v)):
+        pairs = select(position, velocity, float(strength.reshape(-1)[number]), seed)
+        yield _generator(seed, x.device), position, velocity, pairs
 
 
 def _generator(seed: int, device: torch.device) -> torch.Generator:
