@@ -90,7 +90,8 @@ def collide_couples(
     for own, energy, particles in zip(happened.split(counts), gained.split(counts), v.chunk(len(counts)), strict=True):
         collided = 2 * int(own.sum())
         # What the one gains in momentum the other loses, to the bit.
-        statistics.append(shares(particles, collided, collided, v.new_zeros(()), energy.sum()))
+        known = shares(particles, collided, collided, v.new_zeros(()), energy.sum()) if collided else v.new_zeros(4)
+        statistics.append(known)
     if not bool(happened.all()):
         sample = sample[happened]
         kept = kept[:, happened] if law.scatter else kept

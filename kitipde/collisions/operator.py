@@ -138,6 +138,9 @@ def collide(
         The new positions; and collisions per particle, share of particles that collided, |Σ(v' − v)| over Σ|v| (its
         scale), and (Σ|v'|² − Σ|v|²) over Σ|v|².
     """
+    out = torch.add(x, v, alpha=dt) if out is None else out
+    if len(pairs.sample) == 0:
+        return out, v.new_zeros(4)
     touched, slot_i, slot_j = _colliding_particles(pairs, *x.shape[:2])
     position, velocity, count = touched.of(x), touched.of(v), touched.collisions.to(x.dtype)
 
@@ -151,8 +154,6 @@ def collide(
             _add(centre_sum, first, second, middle, 1)
     after = velocity + velocity_sum
     start = (position + centre_sum) / (1 + count)[:, None] if update_position else position
-
-    out = torch.add(x, v, alpha=dt) if out is None else out
     touched.put(out, torch.add(start, after, alpha=dt))
     # |v'|² − |v|², over the particles that collided
     gained = (velocity_sum * (2 * velocity + velocity_sum)).sum()
@@ -184,6 +185,9 @@ def collide_adjoint(
         update_position: as in `collide`.
         out: g and dt·g, the gradients without collisions, if they are known; become the results.
     """
+    gradient_x, gradient_v = (gradient.clone(), gradient * dt) if out is None else out
+    if len(pairs.sample) == 0:
+        return gradient_x, gradient_v
     touched, slot_i, slot_j = _colliding_particles(pairs, *v.shape[:2])
     gradient_out, velocity, count = touched.of(gradient), touched.of(v), touched.collisions.to(v.dtype)
 
@@ -204,7 +208,6 @@ def collide_adjoint(
         if update_position:
             on_centre = centre(weighted[first], weighted[second])
             _add(position_gradient, first, second, on_centre, 1)
-    gradient_x, gradient_v = (gradient.clone(), gradient * dt) if out is None else out
     touched.put(gradient_x, position_gradient)
     touched.put(gradient_v, velocity_gradient)
     return gradient_x, gradient_v
