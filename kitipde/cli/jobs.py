@@ -95,12 +95,15 @@ def _start(job: Job, threads: int, events: "SimpleQueue[subprocess.Popen[str] | 
 
 def _listen(child: subprocess.Popen[str], label: str, events: "SimpleQueue[subprocess.Popen[str] | int]") -> None:
     assert child.stderr is not None
-    with child.stderr:
-        for line in child.stderr:
-            remark(f"{label}: {line.rstrip()}")
-    if child.wait() < 0:
-        remark(f"{label}: ended by {signal.Signals(-child.returncode).name}")
-    events.put(child)
+    try:
+        with child.stderr:
+            for line in child.stderr:
+                remark(f"{label}: {line.rstrip()}")
+        if child.wait() < 0:
+            remark(f"{label}: ended by a signal ({signal.strsignal(-child.returncode)})")
+    finally:
+        child.wait()
+        events.put(child)
 
 
 def _tell(running: Sequence[subprocess.Popen[str]], number: int) -> None:

@@ -56,7 +56,7 @@ def test_a_job_that_is_killed_is_named(burgers_file, tmp_path, capfd, monkeypatc
     with pytest.raises(typer.Exit) as end:
         run_side_by_side([Job("heat", ("train",))], 2, 2)
     assert end.value.exit_code == 1
-    assert "heat: ended by SIGKILL" in capfd.readouterr().err
+    assert "heat: ended by a signal (Killed)" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
