@@ -1,7 +1,7 @@
 """Commands of this program side by side, each in a process of its own with its share of the processors.
 
-Small networks leave most of a second thread idle, two trainings with a thread each leave nothing (docs/studies.md has
-what that makes of a study's time).
+A network that is too small for many threads leaves some of them idle, as many networks with a thread each do not
+(docs/studies.md has what that makes of a study's time on two processors).
 """
 
 import os
