@@ -93,8 +93,8 @@ def _carry_out(
         _type("generate", *problem.generate, "--out", file)
         for arm in problem.arms:
             run = out / problem.name / arm.name
-            kind = finished if _is_finished(run, seeds) else trainings
-            kind.append(_training(problem, arm, file, seeds, run))
+            training = _training(problem, arm, file, seeds, run)
+            (finished if _is_finished(run, seeds) else trainings).append(training)
     # Here, where they cost no start of a process, and their data are looked at as those of the others.
     for each in finished:
         _type(*each.words)

@@ -77,9 +77,10 @@ class _Collide(torch.autograd.Function):
     @staticmethod
     def backward(ctx, gradient, *_):  # pyright: ignore[reportIncompatibleMethodOverride]
         known, key, *pairs = ctx.saved_tensors
-        # Without pairs these are the gradients of a sum, which need no copy. How many there are no graph can know.
+        # Without pairs these are the gradients of a sum, and one copy is enough: leaves must not share theirs. How many
+        # pairs there are no graph can know.
         if ctx.rule[1] == 1 and not torch.compiler.is_compiling() and pairs[0].numel() == 0:
-            return gradient, gradient, *(None,) * 6
+            return gradient, gradient.clone(), *(None,) * 6
         gradient_x, gradient_v = _Adjoint.apply(gradient, known, key, *pairs, *ctx.rule)  # pyright: ignore[reportGeneralTypeIssues]
         return gradient_x, gradient_v, *(None,) * 6
 

@@ -58,6 +58,19 @@ def test_without_collisions_training_adds(settings):
     assert torch.equal(residual(**settings)(x, v), x + v)
 
 
+@pytest.mark.parametrize("layout", ["flat", "token"])
+def test_without_collisions_gradients_are_those_of_the_sum_and_nobody_shares_them(layout):
+    residual = make_residual(ResidualConfig(kind="kiti", layout=layout, collision_heads=4, coll_coef=0.0), 0, 1)
+    x, v = (torch.randn(3, 8, 16, requires_grad=True) for _ in range(2))
+    gradient = torch.randn(3, 8, 16)
+    residual(x, v).backward(gradient)
+    assert x.grad is not None
+    assert v.grad is not None
+    assert torch.equal(x.grad, gradient)
+    assert torch.equal(v.grad, gradient)
+    assert x.grad.data_ptr() != v.grad.data_ptr()
+
+
 def test_training_collides_and_the_seed_decides_how():
     x, v = features()
     module = residual(coll_coef=0.9)
