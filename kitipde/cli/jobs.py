@@ -9,6 +9,7 @@ import shlex
 import signal
 import subprocess
 import sys
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -50,26 +51,29 @@ def run_side_by_side(jobs: Sequence[Job], at_once: int, processors: int) -> None
         typer.Exit: with the code of the first that failed.
         KeyboardInterrupt: when asked to stop, after all have ended.
     """
-    waiting = list(reversed(jobs))
+    waiting = deque(jobs)
     running: list[subprocess.Popen[str]] = []
     code, asked = 0, False
     # A child that has ended, or the number of a signal: this queue may be filled by a handler, too.
     events: SimpleQueue[subprocess.Popen[str] | int] = SimpleQueue()
     threads = max(1, processors // at_once)
     with _signals_to(events):
-        while running or (waiting and not code and not asked):
-            if waiting and len(running) < at_once and not code and not asked:
-                running.append(_start(waiting.pop(), threads, events))
-                continue
+        while True:
+            while waiting and len(running) < at_once:
+                running.append(_start(waiting.popleft(), threads, events))
+            if not running:
+                break
             event = events.get()
             if isinstance(event, int):
                 asked = True
                 _tell(running, event)
-                continue
-            running.remove(event)
-            if event.returncode and not code and not asked:
-                code = event.returncode if event.returncode > 0 else 1
-                _tell(running, signal.SIGTERM)
+            else:
+                running.remove(event)
+                if event.returncode and not code and not asked:
+                    code = event.returncode if event.returncode > 0 else 1
+                    _tell(running, signal.SIGTERM)
+            if asked or code:
+                waiting.clear()
     if asked:
         raise KeyboardInterrupt
     if code:
