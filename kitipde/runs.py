@@ -137,6 +137,7 @@ class Replica:
         Raises:
             InputError: if the weights are missing, damaged or those of another model.
         """
+        from kitipde.denormals import without_denormals
         from kitipde.models import build_model
         from kitipde.models.weights import unpack_weights
 
@@ -148,7 +149,7 @@ class Replica:
         except (ValueError, RuntimeError, OSError) as error:
             reason = " ".join(str(error).split())[:200]
             raise InputError(f"{self.best_path} does not hold the weights of this run's model: {reason}") from error
-        return model.eval()
+        return without_denormals(model).eval()
 
 
 @dataclass(frozen=True)
