@@ -1,6 +1,6 @@
 """Time of one training step: our FNO against neuraloperator's, same shapes, in one run.
 
-    python -m benchmarks.models [--rounds 9] [--compile] [--threads 1]
+    python -P benchmarks/models.py [--rounds 9] [--compile] [--apart] [--threads 1]
 
 Each round times every contestant once, in turn, so that a machine whose speed drifts treats all alike; the table has
 the median of the rounds and the median of the ratios round by round. A step is forward, backward and Adam.
@@ -17,6 +17,7 @@ from torch import nn
 
 from kitipde.config import FNOConfig, ResidualConfig
 from kitipde.models import FNO
+from kitipde.models.spectral import SpectralConv
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,15 @@ def ours(case: Case) -> nn.Module:
     """Our FNO in the original's terms."""
     config = FNOConfig(modes=case.modes, width=case.width)
     return FNO(config, ResidualConfig(), len(case.grid), case.channels, out_channels=1)
+
+
+def apart(case: Case) -> nn.Module:
+    """Ours with the parts of each layer computed one by one, as they are for whoever listens to one of them."""
+    model = ours(case)
+    for module in model.modules():
+        if isinstance(module, SpectralConv):
+            module.register_forward_hook(lambda *_: None)
+    return model
 
 
 def library(case: Case) -> nn.Module:
@@ -91,11 +101,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--compile", action="store_true", help="also ours under torch.compile")
+    parser.add_argument("--apart", action="store_true", help="also ours without sums inside of matrix products")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     device = torch.device(options.device)
-    names = ["ours", "library", "library defaults", *(["ours compiled"] if options.compile else [])]
+    names = ["ours", "library", "library defaults"]
+    names += [name for name, wanted in (("ours compiled", options.compile), ("ours apart", options.apart)) if wanted]
     print(f"torch {torch.__version__}, {device}, {options.threads} threads, {options.rounds} rounds, ms a step\n")
     print("| | " + " | ".join(names) + " | library / ours |")
     print("|---" * (len(names) + 2) + "|")
@@ -109,6 +121,8 @@ def main() -> None:
         if options.compile:
             compiled = torch.compile(ours(case))
             steps["ours compiled"] = stepper(compiled, case, device, fused=True)  # pyright: ignore[reportArgumentType]
+        if options.apart:
+            steps["ours apart"] = stepper(apart(case), case, device, fused=True)
         times: dict[str, list[float]] = {name: [] for name in steps}
         for round_number in range(options.rounds + 2):
             for name, step in steps.items():

@@ -18,7 +18,7 @@ import time
 
 import torch
 
-from kitipde.collisions import advance
+from kitipde.collisions import advance, key_noise
 from kitipde.config import FNOConfig
 from kitipde.config.load import read_config, resolve_config
 from kitipde.memory import keep_freed_memory
@@ -41,6 +41,8 @@ def step_times(name: str, repeats: int) -> dict[str, list[float]]:
         assert isinstance(config.model, FNOConfig)
         torch.manual_seed(0)
         models[kind] = FNO(config.model, config.residual, len(shape) - 2, shape[1], 1), config
+        # As in training.
+        key_noise(models[kind][0], 0)
     times: dict[str, list[float]] = {kind: [] for kind in models}
     for moment in MOMENTS:
         tried: dict[str, list[float]] = {kind: [] for kind in models}

@@ -19,7 +19,7 @@ from kitipde.collisions.operator import LAWS, Pairs, collide, collide_adjoint
 from kitipde.collisions.precision import full_precision
 from kitipde.collisions.selection import even_roundings, pairs_at_rate, pairs_by_coefficient
 
-__all__ = ["Rule", "collided", "in_front"]
+__all__ = ["Rule", "collided", "directions", "in_front", "wished_pairs"]
 
 
 class Rule(NamedTuple):
@@ -190,7 +190,7 @@ def _backward(
             own = slice(None) if key.ndim == 0 else sample // len(velocity) == number
             pairs = Pairs(sample[own] - number * len(velocity), first[own], second[own])
             parts = results if key.ndim == 0 else (results[0][number], results[1][number])
-            random = _generator(seed, gradient.device)
+            random = directions(seed, gradient.device)
             collide_adjoint(on_out, velocity, pairs, random, LAWS[law], dt, update_position, parts)
     return results
 
@@ -238,10 +238,18 @@ def _chosen(
     select = _pairs_at_rate if by_rate else _pairs_by_coefficient
     for number, (seed, position, velocity) in enumerate(_batches(key, x, v)):
         pairs = select(position, velocity, float(strength.reshape(-1)[number]), seed)
-        yield _generator(seed, x.device), position, velocity, pairs
+        yield directions(seed, x.device), position, velocity, pairs
 
 
-def _generator(seed: int, device: torch.device) -> torch.Generator:
+def wished_pairs(samples: int, particles: int, rate: float, seed: int, device: torch.device) -> Int[Tensor, "samples"]:
+    """A sample has rate·N/2 pairs, rounded up or down so that the batch as a whole has the wished number."""
+    # Another stream than that of the directions, which the backward pass draws again without this one.
+    start = torch.rand(1, generator=directions(seed ^ ROUNDING, device), dtype=torch.float64, device=device)
+    return torch.floor(rate * particles / 2 + even_roundings(start, samples)).long()
+
+
+def directions(seed: int, device: torch.device) -> torch.Generator:
+    """Where the directions of a call's collisions come from."""
     return torch.Generator(device).manual_seed(seed)
 
 
@@ -250,10 +258,7 @@ def _pairs_by_coefficient(x: Tensor, v: Tensor, coll_coef: float, seed: int) -> 
 
 
 def _pairs_at_rate(x: Tensor, v: Tensor, rate: float, seed: int) -> Pairs:
-    """A sample has rate·N/2 pairs, rounded up or down so that the batch as a whole has the wished number."""
     samples, particles = x.shape[:2]
-    # Another stream than that of the directions, which the backward pass draws again without this one.
-    start = torch.rand(1, generator=_generator(seed ^ ROUNDING, x.device), dtype=torch.float64, device=x.device)
-    number = torch.floor(rate * particles / 2 + even_roundings(start, samples)).long()
+    number = wished_pairs(samples, particles, rate, seed, x.device)
     # Of two particles there is one pair: whether it is finite and has V_r > 0 is seen where it collides.
     return couples(number > 0) if particles == 2 else pairs_at_rate(x, v, number)

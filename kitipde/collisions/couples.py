@@ -10,15 +10,24 @@ their time: samples are copied whole, and what the gradients need, no more than 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from kitipde.collisions.operator import CHUNK, Law, Pairs, shares, unit_vectors
+from kitipde.collisions.operator import CHUNK, Law, Pairs, extent, shares, unit_vectors
 
-__all__ = ["collide_couples", "collide_couples_adjoint", "couples"]
+__all__ = [
+    "collide_couples",
+    "collide_couples_adjoint",
+    "collide_differences",
+    "couples",
+    "differences",
+    "gradients_of_differences",
+    "move_apart",
+    "those_that_did",
+]
 
 
 def couples(wanted: Bool[Tensor, "samples"]) -> Pairs:
@@ -55,19 +64,61 @@ def collide_couples(
     Returns:
         The statistics of `operator.collide`; the samples that collided; n and V/|V| of each, none for a law without n.
     """
-    dimension, sample, counts = math.prod(v.shape[2:]), torch.cat(list(wanted)), [len(each) for each in wanted]
-    kept = v.new_empty(2, len(sample) if law.scatter else 0, dimension)
+    sample, counts = torch.cat(list(wanted)), [len(each) for each in wanted]
+
+    def apart(part: slice) -> tuple[Tensor, Tensor]:
+        return differences(x, sample[part]), differences(v, sample[part])
+
+    happened, gained, kept = collide_differences(
+        apart, math.prod(v.shape[2:]), sample, counts, generators, law, dt, update_position, out
+    )
+    statistics = []
+    for own, energy, particles in zip(happened.split(counts), gained.split(counts), v.chunk(len(counts)), strict=True):
+        collided = 2 * int(own.sum())
+        # What the one gains in momentum the other loses, to the bit.
+        found = (collided, collided, v.new_zeros(()), energy.sum())
+        statistics.append(shares(*extent(particles), *found) if collided else v.new_zeros(4))
+    return torch.stack(statistics), *those_that_did(happened, sample, kept)
+
+
+def collide_differences(
+    apart: Callable[[slice], tuple[Float[Tensor, "part D"], Float[Tensor, "part D"]]],
+    dimension: int,
+    sample: Int[Tensor, "E"],
+    counts: Sequence[int],
+    generators: Sequence[torch.Generator],
+    law: Law,
+    dt: float,
+    update_position: bool,
+    out: Float[Tensor, "samples 2 *d"],
+) -> tuple[Bool[Tensor, "E"], Float[Tensor, "E"], Float[Tensor, "2 E D"]]:
+    """The collisions of `collide_couples` where only X and V of those that are wanted are known.
+
+    Args:
+        apart: X and V of a part of the samples; they are asked for once, part by part, and are written over.
+        dimension: D.
+        sample: which are wanted, replica by replica.
+        counts: how many of each replica.
+        generators: as in `collide_couples`.
+        law: as in `collide_couples`.
+        dt: as in `collide_couples`.
+        update_position: as in `collide_couples`.
+        out: as in `collide_couples`.
+
+    Returns:
+        Which of them did collide; |v'|² − |v|² of both particles; n and V/|V| of each, none for a law without n.
+    """
+    kept = out.new_empty(2, len(sample) if law.scatter else 0, dimension)
     length = max(1, CHUNK // max(1, dimension))
     if law.scatter:
-        for own, generator in zip(kept[0].split(counts), generators, strict=True):
+        for own, generator in zip(kept[0].split(list(counts)), generators, strict=True):
             for part in own.split(length):
-                part.copy_(unit_vectors(len(part), dimension, generator, v))
+                part.copy_(unit_vectors(len(part), dimension, generator, out))
     happened = torch.ones_like(sample, dtype=torch.bool)
-    gained = v.new_zeros(len(sample))
-    for start in range(0, len(sample), length):
-        chunk = slice(start, start + length)
+    gained = out.new_zeros(len(sample))
+    for chunk in _parts(len(sample), length):
         part, direction = sample[chunk], kept[0, chunk]
-        velocity, position = _differences(v, part), _differences(x, part)
+        position, velocity = apart(chunk)
         # No matrix products, which are faster: their rounding must not depend on what is computed beside.
         speed, distance = (torch.linalg.vector_norm(each, dim=1) for each in (velocity, position))
         if law.scatter:
@@ -80,22 +131,12 @@ def collide_couples(
         change = velocity * (-law.drift / 2)
         if law.scatter:
             change.addcmul_(direction[some], speed[:, None], value=law.scatter)
-        # |v'|² − |v|² of both
         gained[chunk][some] = 2 * (change * velocity.add_(change)).sum(1)
         change *= dt
         if update_position:
             change.sub_(position, alpha=0.25)
-        _move_apart(out, part, change)
-    statistics = []
-    for own, energy, particles in zip(happened.split(counts), gained.split(counts), v.chunk(len(counts)), strict=True):
-        collided = 2 * int(own.sum())
-        # What the one gains in momentum the other loses, to the bit.
-        known = shares(particles, collided, collided, v.new_zeros(()), energy.sum()) if collided else v.new_zeros(4)
-        statistics.append(known)
-    if not bool(happened.all()):
-        sample = sample[happened]
-        kept = kept[:, happened] if law.scatter else kept
-    return torch.stack(statistics), sample, kept
+        move_apart(out, part, change)
+    return happened, gained, kept
 
 
 def collide_couples_adjoint(
@@ -118,29 +159,43 @@ def collide_couples_adjoint(
         update_position: as in `collide_couples`.
         out: g and dt·g, the gradients without collisions; become the results.
     """
-    gradient_x, gradient_v = out
-    length = max(1, CHUNK // max(1, kept.shape[2]))
-    for start in range(0, len(sample), length):
-        part = sample[start : start + length]
-        on_change = _differences(gradient, part)
+    for part, on_position, on_velocity in gradients_of_differences(gradient, sample, kept, law, dt):
+        move_apart(out[1], part, on_velocity)
+        if update_position:
+            move_apart(out[0], part, on_position)
+
+
+def gradients_of_differences(
+    gradient: Float[Tensor, "samples 2 *d"],
+    sample: Int[Tensor, "E"],
+    kept: Float[Tensor, "2 E D"],
+    law: Law,
+    dt: float,
+) -> Iterator[tuple[Int[Tensor, "part"], Float[Tensor, "part D"], Float[Tensor, "part D"]]]:
+    """What collisions add to g and dt·g, part by part: to the first particle's gradient, from the second's.
+
+    Yields:
+        Which samples; the term in the gradient of positions, if they are updated; that in the gradient of velocities.
+    """
+    for chunk in _parts(len(sample), max(1, CHUNK // max(1, kept.shape[2]))):
+        part = sample[chunk]
+        on_change = differences(gradient, part)
         on_velocity = on_change * (-law.drift / 2)
         if law.scatter:
-            direction, heading = kept[:, start : start + length]
+            direction, heading = kept[:, chunk]
             along = (direction * on_change).sum(1, keepdim=True)
             on_velocity.addcmul_(heading, along, value=law.scatter)
-        _move_apart(gradient_v, part, on_velocity.mul_(dt))
-        if update_position:
-            _move_apart(gradient_x, part, on_change.mul_(-0.25))
+        yield part, on_change.mul_(-0.25), on_velocity.mul_(dt)
 
 
-def _differences(points: Float[Tensor, "samples 2 *d"], sample: Int[Tensor, "E"]) -> Float[Tensor, "E D"]:
+def differences(points: Float[Tensor, "samples 2 *d"], sample: Int[Tensor, "E"]) -> Float[Tensor, "E D"]:
     """First minus second particle of these samples, all coordinates on one axis."""
     # Where a sample lies together in memory, as in the token layout, this copies it whole.
     both = points.movedim(1, -1).index_select(0, sample)
     return (both[..., 0] - both[..., 1]).flatten(1)
 
 
-def _move_apart(points: Float[Tensor, "samples 2 *d"], sample: Int[Tensor, "E"], change: Float[Tensor, "E D"]) -> None:
+def move_apart(points: Float[Tensor, "samples 2 *d"], sample: Int[Tensor, "E"], change: Float[Tensor, "E D"]) -> None:
     """Adds a change to the first particle of these samples and takes it from the second, in place."""
     places = points.movedim(1, -1)
     both = change.new_empty(len(sample), *places.shape[1:])
@@ -148,3 +203,16 @@ def _move_apart(points: Float[Tensor, "samples 2 *d"], sample: Int[Tensor, "E"],
     both[..., 0] = change
     torch.neg(change, out=both[..., 1])
     places.index_add_(0, sample, both)
+
+
+def those_that_did(
+    happened: Bool[Tensor, "E"], sample: Int[Tensor, "E"], kept: Float[Tensor, "2 E D"]
+) -> tuple[Int[Tensor, "collided"], Float[Tensor, "2 collided D"]]:
+    """The samples that collided and what is kept of them."""
+    if bool(happened.all()):
+        return sample, kept
+    return sample[happened], kept[:, happened] if kept.shape[1] else kept
+
+
+def _parts(number: int, length: int) -> Iterator[slice]:
+    return (slice(start, min(start + length, number)) for start in range(0, number, length))

@@ -35,6 +35,7 @@ __all__ = [
     "collide",
     "collide_adjoint",
     "collision_rate",
+    "extent",
     "relative_distance",
     "relative_speed",
     "shares",
@@ -157,7 +158,7 @@ def collide(
     touched.put(out, torch.add(start, after, alpha=dt))
     # |v'|² − |v|², over the particles that collided
     gained = (velocity_sum * (2 * velocity + velocity_sum)).sum()
-    return out, shares(v, count.sum(), len(count), torch.linalg.vector_norm(velocity_sum.sum(0)), gained)
+    return out, shares(*extent(v), count.sum(), len(count), torch.linalg.vector_norm(velocity_sum.sum(0)), gained)
 
 
 def collide_adjoint(
@@ -280,22 +281,35 @@ def _chunks(
         yield part, unit_vectors(part.stop - start, dimension, generator, like) if law.scatter else None
 
 
+def extent(v: Float[Tensor, "samples N *d"]) -> tuple[int, Float[Tensor, ""]]:
+    """How many particles there are, at least one, and √Σ|v|² over them."""
+    # Over memory in its order: a norm over strided particles takes far longer.
+    return max(1, v.shape[0] * v.shape[1]), torch.linalg.vector_norm(in_order(v))
+
+
 def shares(
-    v: Float[Tensor, "samples N *d"],
+    particles: int,
+    scale: Float[Tensor, ""],
     collisions: Float[Tensor, ""] | int,
     collided: int,
     momentum: Float[Tensor, ""],
     energy: Float[Tensor, ""],
 ) -> Float[Tensor, "4"]:
-    """The statistics of `collide`: collisions and particles that collided per particle, |Σ(v' − v)|, Σ|v'|² − Σ|v|²."""
-    particles = max(1, v.shape[0] * v.shape[1])
-    # Over memory in its order: a norm over strided particles takes far longer.
-    scale = torch.linalg.vector_norm(in_order(v))
+    """The statistics of `collide`.
+
+    Args:
+        particles: how many there are.
+        scale: √Σ|v|² over all of them.
+        collisions: Σ k_i.
+        collided: how many have k_i > 0.
+        momentum: |Σ(v' − v)|.
+        energy: Σ|v'|² − Σ|v|².
+    """
     square = scale.square()
     return torch.stack(
         [
-            torch.as_tensor(collisions / particles, dtype=v.dtype, device=v.device),
-            v.new_tensor(collided / particles),
+            torch.as_tensor(collisions / particles, dtype=scale.dtype, device=scale.device),
+            scale.new_tensor(collided / particles),
             # |Σ(v' − v)| over √(size·Σ|v|²), which is Σ|v| for particles of equal speed
             torch.where(scale > 0, momentum / (scale * particles**0.5), 0),
             torch.where(square > 0, energy / square, 0),

@@ -15,6 +15,7 @@ its coordinates are two axes, [points, C], and again no data moves.
 """
 
 import math
+from collections.abc import Sequence
 
 from jaxtyping import Float
 from torch import Tensor
@@ -23,7 +24,7 @@ from kitipde.config import ResidualConfig
 from kitipde.errors import InputError
 from kitipde.memory import ordered_like
 
-__all__ = ["check_particles", "keeps_points", "to_features", "to_particles"]
+__all__ = ["check_particles", "keeps_points", "numbers", "to_features", "to_particles"]
 
 SHOWN = 12
 
@@ -36,6 +37,15 @@ def dimension(layout: str, heads: int | str, channels: int) -> int:
     if isinstance(heads, int):
         return heads
     return max(1, channels // 2) if layout == "token" else 8 * channels
+
+
+def numbers(layout: str, heads: int | str, shape: Sequence[int]) -> tuple[int, int]:
+    """How many samples, and how many particles in each, a feature map [B, C, *S] becomes."""
+    batch, channels, *grid = shape
+    points, heads = math.prod(grid), dimension(layout, heads, channels)
+    if layout == "token":
+        return points * batch, channels // heads
+    return batch, channels if layout == "channel" else channels * points // heads
 
 
 def to_particles(
@@ -113,11 +123,7 @@ def check_particles(config: ResidualConfig, channels: int, grid: tuple[int, ...]
     points, heads = math.prod(grid), dimension(config.layout, config.collision_heads, channels)
     if config.layout != "channel":
         _check_heads(config.layout, heads, channels, points)
-    particles = {
-        "flat": channels * points // heads,
-        "token": channels // heads,
-        "channel": channels,
-    }[config.layout]
+    _, particles = numbers(config.layout, heads, (1, channels, *grid))
     if config.kind != "gaussian" and config.target_rate is not None and config.target_rate > particles - 1:
         raise InputError(
             f"residual.target_rate={config.target_rate}: with {particles} particles in a sample "

@@ -13,17 +13,21 @@ import hashlib
 import importlib.util
 import math
 from abc import ABC, abstractmethod
+from functools import partial
 from itertools import pairwise
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from kitipde.collisions.collision import Rule, collided
+from kitipde.collisions.collision import Rule, collided, directions, wished_pairs
+from kitipde.collisions.couples import couples
 from kitipde.collisions.diagnostics import tally, tally_buffer
+from kitipde.collisions.in_sum import CouplesInSum, SumInPlace
 from kitipde.collisions.laplacian import collided_by_matrices
 from kitipde.collisions.noise import normal_like, uniform_like
-from kitipde.collisions.particles import check_particles, to_features, to_particles
+from kitipde.collisions.operator import LAWS
+from kitipde.collisions.particles import check_particles, numbers, to_features, to_particles
 from kitipde.collisions.schedule import share
 from kitipde.config import ResidualConfig
 from kitipde.errors import InputError
@@ -97,6 +101,10 @@ class PlainResidual(nn.Module):
     def forward(self, x: Float[Tensor, "B C *S"], v: Float[Tensor, "B C *S"]) -> Float[Tensor, "B C *S"]:
         return drifted(x, v, self.dt)
 
+    def in_sum(self, like: Float[Tensor, "B C *S"]) -> SumInPlace | None:
+        """What this call does to x + v in its place, on a CPU; none if it needs x and v. Both are like this tensor."""
+        return SumInPlace() if self.dt == 1 else None
+
 
 class ScheduledResidual(nn.Module, ABC):
     """What all kinds but `plain` have: a strength that follows a schedule, and the plain addition in evaluation."""
@@ -126,6 +134,10 @@ class ScheduledResidual(nn.Module, ABC):
     def forward(self, x: Float[Tensor, "B C *S"], v: Float[Tensor, "B C *S"]) -> Float[Tensor, "B C *S"]:
         return self.trained(x, v) if self.training else drifted(x, v, self.config.dt)
 
+    def in_sum(self, like: Float[Tensor, "B C *S"]) -> SumInPlace | None:
+        """What this call does to x + v in its place, on a CPU; none if it needs x and v. Both are like this tensor."""
+        return SumInPlace() if self.config.dt == 1 and not self.training else None
+
     @abstractmethod
     def trained(self, x: Float[Tensor, "B C *S"], v: Float[Tensor, "B C *S"]) -> Float[Tensor, "B C *S"]:
         """What replaces the addition while training."""
@@ -147,6 +159,32 @@ class CollisionResidual(ScheduledResidual):
         moved, statistics = self.collided(x, v, None, self.rule)
         tally(self.collision_tally, statistics)
         return moved
+
+    def in_sum(self, like: Float[Tensor, "B C *S"]) -> SumInPlace | None:
+        config = self.config
+        if not self.training or config.dt != 1:
+            return super().in_sum(like)
+        # Only of a key of its own it is known what the call would draw, before it is drawn.
+        if not (self.keyed and self.rule.by_rate) or config.noise == "gaussian" or like.dtype.itemsize < 4:
+            return None
+        samples, particles = numbers(config.layout, config.collision_heads, like.shape)
+        seed = int(self.collision_key)
+        wanted = wished_pairs(samples, particles, float(self.collision_strength), seed, like.device)
+        if not wanted.any():
+            in_sum = SumInPlace()
+            tally(self.collision_tally, torch.zeros_like(self.collision_tally[:-1]))
+        elif config.layout == "token" and particles == 2:
+            in_sum = CouplesInSum(
+                couples(wanted > 0).sample,
+                directions(seed, like.device),
+                LAWS[self.rule.law],
+                self.rule.update_position,
+                partial(tally, self.collision_tally),
+            )
+        else:
+            return None
+        self.collision_key.add_(1)
+        return in_sum
 
     def collided(
         self, x: Float[Tensor, "B C *S"], v: Float[Tensor, "B C *S"], key: Int[Tensor, ""] | None, rule: Rule
@@ -194,6 +232,10 @@ class AccelerationResidual(CollisionResidual):
     def follow(self, before: "AccelerationResidual") -> None:
         """Takes the velocities that `before` leaves behind."""
         object.__setattr__(self, "before", before)
+
+    def in_sum(self, like: Float[Tensor, "B C *S"]) -> SumInPlace | None:
+        # Velocities go on to the next layer.
+        return None if self.training else super().in_sum(like)
 
     def trained(self, x: Float[Tensor, "B C *S"], v: Float[Tensor, "B C *S"]) -> Float[Tensor, "B C *S"]:
         before, dt = self.before, self.config.dt

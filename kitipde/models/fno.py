@@ -22,6 +22,7 @@ from kitipde.collisions.particles import keeps_points
 from kitipde.collisions.residual import make_residuals
 from kitipde.config import FNOConfig, ResidualConfig
 from kitipde.memory import points_first
+from kitipde.models.joined import can_join, joined
 from kitipde.models.pointwise import as_matrix_products
 from kitipde.models.spectral import SpectralConv
 
@@ -79,10 +80,16 @@ class FNO(nn.Module):
         for layer, (skip, convolution, residual) in enumerate(
             zip(self.skips, self.convolutions, self.residuals, strict=True)
         ):
-            h = residual(skip(h), convolution(h))
+            h = self._joined(h, skip, convolution, residual)
             if layer < len(self.residuals) - 1:
                 h = self.activation(h)
         return self.projection(h)
+
+    def _joined(self, h: Tensor, skip: nn.Module, convolution: nn.Module, residual: nn.Module) -> Tensor:
+        """R(W h + b, K h)."""
+        assert isinstance(convolution, SpectralConv)
+        in_place = residual.in_sum(h) if can_join(h, skip, convolution, residual) else None  # pyright: ignore[reportCallIssue]
+        return residual(skip(h), convolution(h)) if in_place is None else joined(h, skip, convolution, in_place)
 
 
 def grid_coordinates(like: Float[Tensor, "batch channels *grid"], endpoint: bool) -> Float[Tensor, "1 dimension *grid"]:

@@ -68,10 +68,10 @@ class SpectralConv(nn.Module):
         with torch.autocast(v.device.type, enabled=False):
             field = v.float() if v.dtype in (torch.bfloat16, torch.float16) else v
             spectrum = to_modes(field, modes)
-            mapped = torch.bmm(spectrum.flatten(2), self._matrices(modes, field.dtype))
+            mapped = torch.bmm(spectrum.flatten(2), self.matrices(modes, field.dtype))
             return to_grid(mapped.unflatten(2, (2, -1)), modes, has_points_first(v)).to(v.dtype)
 
-    def _matrices(self, modes: Modes, dtype: torch.dtype) -> Float[Tensor, "mode 2*in_channels 2*out_channels"]:
+    def matrices(self, modes: Modes, dtype: torch.dtype) -> Float[Tensor, "mode 2*in_channels 2*out_channels"]:
         """The complex matrix of each wavenumber as a real one of twice the size, [[Re, Im], [-Im, Re]].
 
         torch computes batched products of complex matrices on a CPU one matrix at a time.

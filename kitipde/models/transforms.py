@@ -24,7 +24,7 @@ from torch import Tensor
 
 from kitipde.memory import has_points_first
 
-__all__ = ["Modes", "kept_modes", "to_grid", "to_modes"]
+__all__ = ["Modes", "add_to_grid", "kept_modes", "sum_to_modes", "to_grid", "to_modes"]
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,14 @@ class Modes:
     rows: tuple[tuple[int, int], ...]
     kept: int
 
+    @property
+    def mean(self) -> int:
+        """Where the mode of all wavenumbers 0 stands."""
+        place = 0
+        for negative, positive in self.rows:
+            place = place * (negative + positive) + negative
+        return place * self.kept
+
 
 def kept_modes(grid: Sequence[int], modes: int) -> Modes:
     """The modes that a spectral convolution with `modes` per axis and sign keeps; a coarse grid has fewer."""
@@ -50,7 +58,7 @@ def kept_modes(grid: Sequence[int], modes: int) -> Modes:
 
 def to_modes(v: Float[Tensor, "batch channels *grid"], modes: Modes) -> Float[Tensor, "mode batch 2 channels"]:
     """The kept modes of a field."""
-    return (_sum_to_modes if v.device.type == "cpu" else _transform_to_modes)(v, modes)
+    return (sum_to_modes if v.device.type == "cpu" else _transform_to_modes)(v, modes)
 
 
 def to_grid(
@@ -65,33 +73,74 @@ def to_grid(
     return _transform_to_grid(spectrum, modes)
 
 
-def _sum_to_modes(v: Tensor, modes: Modes) -> Tensor:
+def sum_to_modes(
+    v: Float[Tensor, "batch channels *grid"], modes: Modes, adjoint: bool = False
+) -> Float[Tensor, "mode batch 2 channels"]:
+    """The sum itself, by matrix products; the adjoint is that of `add_to_grid`, for gradients."""
     batch, channels = v.shape[:2]
-    analysis, _ = _last_axis(modes.grid[-1], modes.kept, v.dtype)
+    analysis = _analysis(_last_axis(modes.grid[-1], modes.kept, v.dtype), adjoint)
     if has_points_first(v):
         spectrum = analysis @ v.permute(*range(2, v.ndim), 0, 1).flatten(-2)
     else:
         spectrum = (v @ analysis.mT).permute(*range(2, v.ndim), 0, 1).flatten(-2)
     # Real and imaginary parts stay the axis before the modes found so far: each next axis is beside them.
     for points, (negative, positive) in zip(reversed(modes.grid[:-1]), reversed(modes.rows), strict=True):
-        analysis, _ = _other_axis(points, negative, positive, v.dtype)
+        analysis = _analysis(_other_axis(points, negative, positive, v.dtype), adjoint)
         spectrum = analysis @ spectrum.reshape(*spectrum.shape[:-3], 2 * points, -1)
     return spectrum.reshape(2, -1, batch, channels).permute(1, 2, 0, 3)
 
 
 def _sum_to_grid(spectrum: Tensor, modes: Modes, points_first: bool) -> Tensor:
     _, batch, _, channels = spectrum.shape
-    field = spectrum.permute(2, 0, 1, 3)
-    before: tuple[int, ...] = ()
-    for points, (negative, positive) in zip(modes.grid, modes.rows, strict=False):
-        _, synthesis = _other_axis(points, negative, positive, spectrum.dtype)
-        field = synthesis @ field.reshape(*before, 2 * (negative + positive), -1)
-        before = (*before, points)
-    _, synthesis = _last_axis(modes.grid[-1], modes.kept, spectrum.dtype)
-    field = field.reshape(*before, 2 * modes.kept, batch * channels)
+    field, synthesis = _last_sum(spectrum, modes, adjoint=False)
     if points_first:
         return (synthesis @ field).unflatten(-1, (batch, channels)).permute(-2, -1, *range(len(modes.grid)))
     return field.movedim(-1, 0).unflatten(0, (batch, channels)) @ synthesis.mT
+
+
+def add_to_grid(
+    onto: Float[Tensor, "*grid batch channels"],
+    spectrum: Float[Tensor, "mode batch 2 channels"],
+    modes: Modes,
+    adjoint: bool = False,
+    anew: bool = False,
+) -> None:
+    """Add the field with these modes to one that lies in memory with the points first, in place.
+
+    The last matrix product does it by the way, so that the sum costs nothing.
+
+    Args:
+        onto: what is added to.
+        spectrum: of the field.
+        modes: which these are.
+        adjoint: apply the adjoint of `sum_to_modes` instead, for gradients.
+        anew: whatever is there does not count.
+    """
+    field, synthesis = _last_sum(spectrum, modes, adjoint)
+    rows = onto.view(-1, modes.grid[-1], field.shape[-1])
+    factors = synthesis.expand(len(rows), -1, -1), field.view(len(rows), *field.shape[-2:])
+    torch.baddbmm(rows, *factors, beta=0 if anew else 1, out=rows)
+
+
+def _last_sum(spectrum: Tensor, modes: Modes, adjoint: bool) -> tuple[Tensor, Tensor]:
+    """Two matrices whose product is the field, [*grid, batch·channels]: what is left of `to_grid` is the last axis."""
+    _, batch, _, channels = spectrum.shape
+    field = spectrum.permute(2, 0, 1, 3)
+    before: tuple[int, ...] = ()
+    for points, (negative, positive) in zip(modes.grid, modes.rows, strict=False):
+        synthesis = _synthesis(_other_axis(points, negative, positive, spectrum.dtype), adjoint)
+        field = synthesis @ field.reshape(*before, 2 * (negative + positive), -1)
+        before = (*before, points)
+    synthesis = _synthesis(_last_axis(modes.grid[-1], modes.kept, spectrum.dtype), adjoint)
+    return field.reshape(*before, 2 * modes.kept, batch * channels), synthesis
+
+
+def _analysis(axis: tuple[Tensor, Tensor], adjoint: bool) -> Tensor:
+    return axis[1].mT if adjoint else axis[0]
+
+
+def _synthesis(axis: tuple[Tensor, Tensor], adjoint: bool) -> Tensor:
+    return axis[0].mT if adjoint else axis[1]
 
 
 def _last_axis(points: int, kept: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
