@@ -26,6 +26,7 @@ def _app() -> typer.Typer:
         import_,
         info,
         models,
+        pool,
         report,
         reproduce,
         runs,
@@ -57,6 +58,7 @@ def _app() -> typer.Typer:
     root.command("report")(report.report)
     root.command("reproduce")(reproduce.reproduce)
     root.command("ablate")(reproduce.ablate)
+    root.command("pool")(pool.pool)
     root.command("sweep")(sweep.sweep)
     return root
 

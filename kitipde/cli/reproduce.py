@@ -19,10 +19,11 @@ if TYPE_CHECKING:
     from kitipde.studies.problems import Arm, Problem
     from kitipde.studies.results import Row, Table
 
-__all__ = ["ablate", "reproduce"]
+__all__ = ["ablate", "reproduce", "show_results"]
 
 Preset = Annotated[str, typer.Option(help="quick (minutes on a CPU), paper (the published setting) or large.")]
 Seeds = Annotated[int, typer.Option(min=1, help="How many seeds of each model.")]
+FirstSeed = Annotated[int, typer.Option(min=0, help="The first of them: machines can share the seeds of a study.")]
 Out = Annotated[Path | None, typer.Option(help="Folder of the study; by default under studies/.")]
 Data = Annotated[Path | None, typer.Option(help="Folder of the datasets; by default studies/data.")]
 Problems = Annotated[str, typer.Option(help="Only these problems, comma-separated.")]
@@ -38,6 +39,7 @@ def reproduce(
     name: Annotated[str, typer.Argument(help="table4, table6, table7, figure2, figure5 or figure6.")],
     preset: Preset = "quick",
     seeds: Seeds = 3,
+    first_seed: FirstSeed = 0,
     out: Out = None,
     data: Data = None,
     problems: Problems = "",
@@ -53,7 +55,8 @@ def reproduce(
 
     plan = selected(study(name, preset), _words(problems), _words(arms))
     options = f"reproduce {name}{_options(problems, arms)}"
-    _carry_out(plan, preset, seeds, out or Path("studies") / f"{name}-{preset}", data, options, jobs, as_json)
+    numbers = range(first_seed, first_seed + seeds)
+    _carry_out(plan, preset, numbers, out or Path("studies") / f"{name}-{preset}", data, options, jobs, as_json)
 
 
 def ablate(
@@ -62,6 +65,7 @@ def ablate(
     ],
     preset: Preset = "quick",
     seeds: Seeds = 3,
+    first_seed: FirstSeed = 0,
     out: Out = None,
     data: Data = None,
     problems: Problems = "",
@@ -74,16 +78,17 @@ def ablate(
 
     plan = selected(ablation(name, preset, _words(problems)), (), _words(arms))
     options = f"ablate {name}{_options(problems, arms)}"
-    _carry_out(plan, preset, seeds, out or Path("studies") / f"{name}-{preset}", data, options, jobs, as_json)
+    numbers = range(first_seed, first_seed + seeds)
+    _carry_out(plan, preset, numbers, out or Path("studies") / f"{name}-{preset}", data, options, jobs, as_json)
 
 
 def _carry_out(
-    plan: "Study", preset: str, seeds: int, out: Path, data: Path | None, words: str, jobs: int, as_json: bool
+    plan: "Study", preset: str, seeds: range, out: Path, data: Path | None, words: str, jobs: int, as_json: bool
 ) -> None:
     from kitipde.studies.results import collect_results, write_results
 
     data = data or Path("studies") / "data"
-    _check(plan, preset, data, out)
+    _check(plan, seeds, out)
     started = time.monotonic()
     trainings: list[Job] = []
     finished: list[Job] = []
@@ -99,7 +104,8 @@ def _carry_out(
     for each in finished:
         _type(*each.words)
     at_once = _train(trainings, jobs)
-    command = f"kitipde {words} --preset {preset} --seeds {seeds}"
+    command = f"kitipde {words} --preset {preset} --seeds {len(seeds)}"
+    command += f" --first-seed {seeds.start}" if seeds.start else ""
     with progress("evaluate", "samples") as update:
         table = collect_results(plan, preset, out, command, update, remark)
     if at_once > 1:
@@ -120,28 +126,33 @@ def _carry_out(
 
         show_json(read_results(out))
     else:
-        _show(table)
+        show_results(table)
         print(f"{out / 'results.md'}  (made in {time.monotonic() - started:.0f} s)")
 
 
-def _training(problem: "Problem", arm: "Arm", data: Path, seeds: int, run: Path) -> Job:
+def _training(problem: "Problem", arm: "Arm", data: Path, seeds: range, run: Path) -> Job:
     words: tuple[object, ...]
     if (run / "config.yaml").is_file():
-        words = ("--resume", "--seeds", max(seeds, _seeds_of(run)), "--out", run)
+        words = ("--resume", "--seeds", max(len(seeds), _seeds_of(run)), "--out", run)
     else:
-        settings = (word for text in (*problem.settings, *arm.settings) for word in ("--set", text))
-        words = ("--config", problem.config, "--data", data, "--seeds", seeds, "--out", run, *settings)
+        settings = (word for text in _settings(problem, arm, seeds) for word in ("--set", text))
+        words = ("--config", problem.config, "--data", data, "--seeds", len(seeds), "--out", run, *settings)
     return Job(problem.name, ("train", problem.model, *map(str, words)))
 
 
-def _is_finished(run: Path, seeds: int) -> bool:
+def _settings(problem: "Problem", arm: "Arm", seeds: range) -> tuple[str, ...]:
+    first = (f"training.seed={seeds.start}",) if seeds.start else ()
+    return (*problem.settings, *arm.settings, *first)
+
+
+def _is_finished(run: Path, seeds: range) -> bool:
     from kitipde.runs import open_run
     from kitipde.training.run import has_finished
 
     if not (run / "config.yaml").is_file():
         return False
     found = open_run(run)
-    return found.config.training.seeds >= seeds and has_finished(found)
+    return found.config.training.seeds >= len(seeds) and has_finished(found)
 
 
 def _train(trainings: Sequence[Job], jobs: int) -> int:
@@ -158,11 +169,11 @@ def _train(trainings: Sequence[Job], jobs: int) -> int:
     return at_once
 
 
-def _check(plan: "Study", preset: str, data: Path, out: Path) -> None:
+def _check(plan: "Study", seeds: range, out: Path) -> None:
     """Before anything is made: what is wrong in the plan, and run folders that are of something else."""
     for problem in plan.problems:
         for arm in problem.arms:
-            wanted = _wanted(problem, arm)
+            wanted = _wanted(problem, arm, seeds)
             run = out / problem.name / arm.name
             if not (run / "config.yaml").is_file():
                 continue
@@ -178,10 +189,10 @@ def _check(plan: "Study", preset: str, data: Path, out: Path) -> None:
                         )
 
 
-def _wanted(problem: "Problem", arm: "Arm") -> dict[str, dict[str, object]]:
+def _wanted(problem: "Problem", arm: "Arm", seeds: range) -> dict[str, dict[str, object]]:
     from kitipde.config.load import read_config, resolve_config
 
-    return resolve_config(read_config(problem.config), [*problem.settings, *arm.settings]).model_dump()
+    return resolve_config(read_config(problem.config), list(_settings(problem, arm, seeds))).model_dump()
 
 
 def _seeds_of(run: Path) -> int:
@@ -220,7 +231,8 @@ def _draw(table: "Table", varied: str, out: Path) -> None:
             remark(f"figure: {path}")
 
 
-def _show(table: "Table") -> None:
+def show_results(table: "Table") -> None:
+    """A study's table and its verdicts, for people."""
     header = (
         "problem",
         "model",

@@ -1,6 +1,7 @@
 """What a study found: a row for each arm of each problem, with the paper's number beside ours."""
 
 import json
+import math
 import platform
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -48,6 +49,8 @@ class Row:
         published: the paper's number for this arm, where it has one.
         published_ratio: the paper's ratio to its own reference.
         seconds: training time of a seed.
+        data: identity of the file with the test samples.
+        errors: of each seed, by its number, the error on each test sample; null where it is undefined.
     """
 
     problem: str
@@ -68,6 +71,8 @@ class Row:
     published: float | None
     published_ratio: float | None
     seconds: float | None
+    data: str
+    errors: dict[str, list[float | str | None]]
 
 
 @dataclass(frozen=True)
@@ -136,6 +141,7 @@ def collect_results(
 
 def write_results(table: Table, folder: Path) -> None:
     """`results.json` and `results.md` in a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "results.json", asdict(table))
     write_atomically(folder / "results.md", markdown(table).encode())
 
@@ -206,7 +212,19 @@ def _row(
         published=published,
         published_ratio=None if published is None or base is None or ratio is None else published / base,
         seconds=_mean([replica.facts()["seconds"] for replica in evaluation.run.replicas]),
+        data=evaluation.subject.identity,
+        errors={
+            str(seed): [_kept(error) for error in errors.tolist()]
+            for seed, errors in zip(evaluation.seeds, evaluation.errors(problem.metric, resolution), strict=True)
+        },
     )
+
+
+def _kept(error: float) -> float | str | None:
+    """Six digits; what JSON has no number for is null (undefined) or a word."""
+    if math.isnan(error):
+        return None
+    return float(f"{abs(error):.6g}") if math.isfinite(error) else "inf"
 
 
 def _metrics(table: Table) -> str:

@@ -218,3 +218,22 @@ def test_the_paper_preset_is_the_published_setting() -> None:
 def test_a_study_of_one_arm_is_refused() -> None:
     with pytest.raises(InputError, match="at least two arms"):
         selected(study("table4", "quick"), (), ("vanilla",))
+
+
+def test_seeds_of_two_machines_make_one_table(kitipde, tiny) -> None:
+    for words in (("--seeds", 1, "--out", "a"), ("--seeds", 2, "--first-seed", 1, "--out", "b")):
+        assert kitipde("reproduce", "table4", "--problems", "burgers", "--arms", "kiti", *words).code == 0
+    assert [each.seed for each in open_run("b/burgers/kiti").replicas] == [1, 2]
+    assert json.loads((tiny / "b" / "results.json").read_text())["command"].endswith("--seeds 2 --first-seed 1")
+    pooled = kitipde("pool", "a/results.json", "b/results.json", "--out", "c")
+    assert pooled.code == 0, pooled.err
+    assert "Burgers" in pooled.out
+    table = json.loads((tiny / "c" / "results.json").read_text())
+    assert [row["seeds"] for row in table["rows"]] == [3, 3]
+    assert table["rows"][1]["low"] < table["rows"][1]["ratio"] < table["rows"][1]["high"]
+    twice = kitipde("pool", "a/results.json", "a/results.json")
+    assert twice.code == 2
+    assert "seed 0" in twice.err
+    other = kitipde("reproduce", "table4", "--problems", "burgers", "--arms", "kiti", "--first-seed", 5, "--out", "a")
+    assert other.code == 2
+    assert "training.seed=0" in other.err

@@ -1,0 +1,132 @@
+"""Studies of the same kind whose seeds were trained on several machines, joined by the errors that each has kept.
+
+`results.json` of a study holds the error of each seed on each test sample: that is enough to compare its models anew,
+with more seeds or without the runs.
+"""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from kitipde.errors import InputError
+from kitipde.evaluation.statistics import compare_errors, verdict
+from kitipde.evaluation.summary import Estimate, estimate
+from kitipde.studies.results import Row, Table
+
+__all__ = ["pooled_results"]
+
+
+def pooled_results(paths: Sequence[Path]) -> Table:
+    """The table of all seeds in some `results.json`.
+
+    Args:
+        paths: the files; models of which a file has none of its own seeds may be missing in it.
+
+    Raises:
+        InputError: if one is no result of a study with the errors of its seeds, they are of different studies, sizes or
+            data, or two have the same seed.
+    """
+    tables = [_read(path) for path in paths]
+    first = tables[0]
+    for path, table in zip(paths[1:], tables[1:], strict=True):
+        if (table.study, table.preset) != (first.study, first.preset):
+            raise InputError(
+                f"{path} is {table.study} at size {table.preset}, {paths[0]} is {first.study} at size {first.preset}: "
+                "only studies of the same kind can be pooled"
+            )
+    rows: dict[tuple[str, str], Row] = {}
+    for path, table in zip(paths, tables, strict=True):
+        for row in table.rows:
+            known = rows.get((row.problem, row.name))
+            rows[row.problem, row.name] = row if known is None else _with_seeds_of(known, row, path)
+    references: dict[str, Row] = {}
+    for row in rows.values():
+        references.setdefault(row.problem, row)
+    return replace(
+        first,
+        command="; ".join(dict.fromkeys(table.command for table in tables)),
+        machine="; ".join(dict.fromkeys(table.machine for table in tables)),
+        date=max(table.date for table in tables),
+        version="; ".join(dict.fromkeys(table.version for table in tables)),
+        rows=tuple(_compared(row, references[row.problem]) for row in rows.values()),
+    )
+
+
+def _read(path: Path) -> Table:
+    try:
+        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        rows = tuple(
+            Row(**{**row, **{key: _estimate(row[key]) for key in ("error", "rmse", "mse", "nrmse")}})
+            for row in document["rows"]
+        )
+        table = Table(**{**document, "rows": rows})
+        for row in rows:
+            _matrix(row, sorted(row.errors))
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from error
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise InputError(f"{path} is no results.json of a study with the errors of its seeds") from error
+    if not rows or not all(row.errors for row in rows):
+        raise InputError(f"{path} holds no errors")
+    return table
+
+
+def _estimate(values: dict[str, Any] | None) -> Estimate | None:
+    return None if values is None else Estimate(**values)
+
+
+def _with_seeds_of(known: Row, row: Row, path: Path) -> Row:
+    """The first row with the seeds of the second too."""
+    both = f"{row.problem}, {row.name}"
+    if both_have := sorted(known.errors.keys() & row.errors.keys(), key=int):
+        raise InputError(f"{path}: another file has seed {', '.join(both_have)} of {both} already")
+    if (known.metric, known.data) != (row.metric, row.data):
+        raise InputError(f"{path}: {both} was tested on other data, or by another error, than in the files before")
+    return replace(
+        known,
+        errors={**known.errors, **row.errors},
+        train_error=_mean(known, row, "train_error"),
+        seconds=_mean(known, row, "seconds"),
+        # Of these only the means of each file are known.
+        rmse=None,
+        mse=None,
+        nrmse=None,
+    )
+
+
+def _mean(a: Row, b: Row, name: str) -> float | None:
+    values = getattr(a, name), getattr(b, name)
+    if None in values:
+        return None
+    return (values[0] * len(a.errors) + values[1] * len(b.errors)) / (len(a.errors) + len(b.errors))
+
+
+def _compared(row: Row, reference: Row) -> Row:
+    """The row with what follows from its errors and those of the reference."""
+    seeds = sorted(row.errors, key=int)
+    errors = _matrix(row, seeds)
+    row = replace(row, seeds=len(seeds), error=estimate(errors))
+    if row.name == reference.name:
+        return row
+    common = [seed for seed in seeds if seed in reference.errors]
+    paired = len(common) == len(seeds) or len(common) > 1
+    theirs = _matrix(reference, common if paired else sorted(reference.errors, key=int))
+    ours = _matrix(row, common) if paired else errors
+    defined = ~(np.isnan(ours).any(0) | np.isnan(theirs).any(0))
+    ours, theirs = ours[:, defined], theirs[:, defined]
+    if not (np.isfinite(ours).all() and np.isfinite(theirs).all()) or ours.shape[1] < 2:
+        return replace(row, ratio=None, low=None, high=None, verdict="no comparison: some predictions are not finite")
+    result = compare_errors(theirs, ours, paired=paired)
+    return replace(
+        row, ratio=result.ratio, low=result.low, high=result.high, verdict=verdict(result, reference.name, row.name)
+    )
+
+
+def _matrix(row: Row, seeds: Sequence[str]) -> Float[np.ndarray, "seeds samples"]:
+    return np.array([[math.nan if each is None else float(each) for each in row.errors[seed]] for seed in seeds])

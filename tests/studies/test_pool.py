@@ -1,0 +1,105 @@
+"""Seeds of several machines in one table."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kitipde.errors import InputError
+from kitipde.evaluation.statistics import compare_errors
+from kitipde.evaluation.summary import estimate
+from kitipde.studies.pooled import pooled_results
+from kitipde.studies.results import Row, Table, _kept, write_results
+
+RNG = np.random.default_rng(3)
+ERRORS = {name: RNG.uniform(1, 2, (4, 6)) * scale for name, scale in (("vanilla", 1.0), ("kiti", 0.9))}
+
+
+def row(name: str, seeds: range, data: str = "abc", **changes) -> Row:
+    errors = ERRORS[name][seeds.start : seeds.stop]
+    values = {
+        "problem": "Burgers",
+        "arm": name.upper(),
+        "name": name,
+        "value": None,
+        "seeds": len(seeds),
+        "metric": "relative_l2",
+        "error": estimate(errors),
+        "rmse": estimate(errors),
+        "mse": None,
+        "nrmse": None,
+        "train_error": 0.5,
+        "ratio": None,
+        "low": None,
+        "high": None,
+        "verdict": "",
+        "published": 0.002,
+        "published_ratio": None,
+        "seconds": float(len(seeds)),
+        "data": data,
+        "errors": {str(seed): [_kept(error) for error in ERRORS[name][seed]] for seed in seeds},
+    }
+    return Row(**{**values, **changes})
+
+
+def write(folder: Path, *rows: Row, preset: str = "paper", machine: str = "one") -> Path:
+    write_results(Table("table4", "Table 4", preset, f"command {machine}", machine, "2026-01-01", "1.0", rows), folder)
+    return folder / "results.json"
+
+
+def test_pooled_seeds_give_what_one_study_of_all_would(tmp_path) -> None:
+    first = write(tmp_path / "a", row("vanilla", range(2)), row("kiti", range(2)))
+    second = write(tmp_path / "b", row("vanilla", range(2, 4)), row("kiti", range(2, 4)), machine="two")
+    table = pooled_results([first, second])
+    vanilla, kiti = table.rows
+    expected = compare_errors(ERRORS["vanilla"], ERRORS["kiti"])
+    assert (kiti.ratio, kiti.low, kiti.high) == pytest.approx((expected.ratio, expected.low, expected.high), rel=1e-5)
+    assert vanilla.error.mean == pytest.approx(ERRORS["vanilla"].mean(), rel=1e-5)
+    assert (vanilla.seeds, vanilla.seconds, vanilla.train_error, vanilla.rmse) == (4, 2.0, 0.5, None)
+    assert (table.machine, table.command) == ("one; two", "command one; command two")
+    assert "kiti" in kiti.verdict
+    # What has been pooled can be pooled again.
+    write_results(table, tmp_path / "c")
+    again = pooled_results([tmp_path / "c" / "results.json"])
+    assert again.rows[1].ratio == pytest.approx(kiti.ratio)
+
+
+def test_one_file_is_compared_anew_and_only_common_seeds_are_paired(tmp_path) -> None:
+    only = write(tmp_path / "a", row("vanilla", range(3)), row("kiti", range(1, 4)))
+    expected = compare_errors(ERRORS["vanilla"][1:3], ERRORS["kiti"][1:3])
+    assert pooled_results([only]).rows[1].ratio == pytest.approx(expected.ratio, rel=1e-5)
+
+
+def test_undefined_samples_are_left_out_and_infinite_errors_are_said(tmp_path) -> None:
+    kiti = row("kiti", range(3))
+    kiti.errors["1"][2] = None
+    table = pooled_results([write(tmp_path / "a", row("vanilla", range(3)), kiti)])
+    kept = [0, 1, 3, 4, 5]
+    expected = compare_errors(ERRORS["vanilla"][:3, kept], ERRORS["kiti"][:3, kept])
+    assert table.rows[1].ratio == pytest.approx(expected.ratio, rel=1e-5)
+    kiti.errors["1"][2] = "inf"
+    table = pooled_results([write(tmp_path / "b", row("vanilla", range(3)), kiti)])
+    assert table.rows[1].ratio is None
+    assert "not finite" in table.rows[1].verdict
+    assert table.rows[1].error.diverged == 1
+
+
+def test_what_does_not_belong_together_is_refused(tmp_path) -> None:
+    good = write(tmp_path / "good", row("vanilla", range(2)))
+    cases = {
+        "another file has seed 1 of": write(tmp_path / "a", row("vanilla", range(1, 3))),
+        "only studies of the same kind": write(tmp_path / "b", row("vanilla", range(2, 3)), preset="quick"),
+        "tested on other data": write(tmp_path / "c", row("vanilla", range(2, 3), data="other")),
+        "cannot be read": tmp_path / "nothing.json",
+        "holds no errors": write(tmp_path / "d", row("vanilla", range(2), errors={})),
+    }
+    broken = tmp_path / "broken.json"
+    for text in ("{", "[]", '{"rows": 3}', json.dumps({"rows": [asdict(row("kiti", range(1)))]})):
+        broken.write_text(text)
+        with pytest.raises(InputError, match=r"is no results\.json"):
+            pooled_results([broken])
+    for words, path in cases.items():
+        with pytest.raises(InputError, match=words):
+            pooled_results([good, path])
