@@ -20,6 +20,7 @@ from types import FrameType
 import typer
 
 from kitipde.cli.console import remark
+from kitipde.training.interrupt import STUDY
 
 __all__ = ["Job", "run_side_by_side"]
 
@@ -87,7 +88,7 @@ def _start(job: Job, threads: int, events: "SimpleQueue[subprocess.Popen[str] | 
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
-        env={**os.environ, "OMP_NUM_THREADS": str(threads)},
+        env={**os.environ, "OMP_NUM_THREADS": str(threads), STUDY: str(os.getpid())},
         text=True,
         errors="replace",
         # A terminal's Ctrl-C goes to its whole group: the second time a training hears it, it does not save.

@@ -1,24 +1,38 @@
-"""Ctrl-C and SIGTERM asked for politely: the step that runs is finished, the state saved, then the run stops."""
+"""Ctrl-C and SIGTERM asked for politely: the step that runs is finished, the state saved, then the run stops.
 
+So it does when the study ends that it is a part of, which a kill leaves no time to say.
+"""
+
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-__all__ = ["Interrupt", "interruptible"]
+__all__ = ["STUDY", "Interrupt", "interruptible"]
+
+# Number of the process that a training started by it does not outlive.
+STUDY = "KITIPDE_STUDY_PROCESS"
 
 
 class Interrupt:
     """Whether somebody has asked to stop."""
 
     def __init__(self) -> None:
-        self.requested = False
+        self._told = False
+        # Not if this process was started by one that the study has started.
+        self._study = os.getppid() if os.environ.get(STUDY) == str(os.getppid()) else None
+
+    @property
+    def requested(self) -> bool:
+        """Whether this step is to be the last one."""
+        return self._told or self._study not in (None, os.getppid())
 
     def request(self, number: int, _frame: FrameType | None) -> None:
         """Signal handler; the second Ctrl-C does not wait."""
-        if self.requested and number == signal.SIGINT:
+        if self._told and number == signal.SIGINT:
             raise KeyboardInterrupt
-        self.requested = True
+        self._told = True
 
 
 @contextmanager

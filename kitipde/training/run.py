@@ -118,7 +118,7 @@ def train(run: Run, progress: ProgressLine, remark: Callable[[str], None], fabri
         for first in range(0, len(seeds), at_once):
             replicas = [run.replica(seed) for seed in seeds[first : first + at_once]]
             for replica in replicas:
-                if _has_finished(replica, training.epochs):
+                if _replica_has_finished(replica, training.epochs):
                     remark(f"seed {replica.seed} of {run.path} has finished already")
             # A seed that stops early leaves the others: they form a new group.
             while True:
@@ -135,7 +135,7 @@ def has_finished(run: Run) -> bool:
     """Whether there is nothing left to train."""
     training = run.config.training
     seeds = range(training.seed, training.seed + training.seeds)
-    return all(_has_finished(run.replica(seed), training.epochs) for seed in seeds)
+    return all(_replica_has_finished(run.replica(seed), training.epochs) for seed in seeds)
 
 
 def dataset_path(config: RunConfig) -> Path:
@@ -186,7 +186,7 @@ def _next_group(replicas: Sequence[Replica], epochs: int, remark: Callable[[str]
     A kill while states were saved leaves some seeds with a newer one; all go on from the newest that all have. If these
     were the first states, that is the beginning.
     """
-    waiting = [replica for replica in replicas if not _has_finished(replica, epochs)]
+    waiting = [replica for replica in replicas if not _replica_has_finished(replica, epochs)]
     if not waiting:
         return None
     states: dict[int, list[str]] = {}
@@ -235,7 +235,7 @@ def _no_remark(_text: str) -> None:
     pass
 
 
-def _has_finished(replica: Replica, epochs: int) -> bool:
+def _replica_has_finished(replica: Replica, epochs: int) -> bool:
     if not (replica.path / "facts.json").is_file():
         return False
     facts = replica.facts()

@@ -6,11 +6,14 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import typer
 
 from kitipde.cli.jobs import Job, run_side_by_side
+from kitipde.errors import InputError
+from kitipde.files import held
 from kitipde.runs import open_run
 from tests.conftest import TINY, settings
 
@@ -59,13 +62,12 @@ def test_a_job_that_is_killed_is_named(burgers_file, tmp_path, capfd, monkeypatc
     assert "heat: ended by a signal (Killed)" in capfd.readouterr().err
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
-def test_asked_to_stop_all_save_their_state(burgers_file, tmp_path, number) -> None:
+def _side_by_side(jobs: list[Job]) -> subprocess.Popen[str]:
+    """A process that runs them, once all are in training."""
     script = (
         "import sys; from kitipde.cli.jobs import Job, run_side_by_side\n"
         "run_side_by_side([Job(words[0], tuple(words)) for words in map(str.split, sys.argv[1:])], 2, 2)"
     )
-    jobs = [_training(burgers_file, tmp_path / name, "training.epochs=100000") for name in ("a", "b")]
     process = subprocess.Popen(
         [sys.executable, "-c", script, *(" ".join(job.words) for job in jobs)],
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
@@ -73,12 +75,34 @@ def test_asked_to_stop_all_save_their_state(burgers_file, tmp_path, number) -> N
         text=True,
     )
     until = time.monotonic() + 120
-    while not all(list((tmp_path / name).glob("seed-0/metrics.jsonl")) for name in ("a", "b")):
+    while not all(list(Path(job.words[5]).glob("seed-0/metrics.jsonl")) for job in jobs):
         assert time.monotonic() < until
         time.sleep(0.1)
+    return process
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_asked_to_stop_all_save_their_state(burgers_file, tmp_path, number) -> None:
+    process = _side_by_side([_training(burgers_file, tmp_path / name, "training.epochs=100000") for name in ("a", "b")])
     process.send_signal(number)
     _, said = process.communicate(timeout=120)
     assert process.returncode != 0
     for name in ("a", "b"):
         assert f"continue with: kitipde train fno --resume --out {tmp_path / name}" in said
+        assert any((tmp_path / name / "seed-0" / "checkpoints").iterdir())
+
+
+def test_trainings_do_not_outlive_their_study(burgers_file, tmp_path) -> None:
+    process = _side_by_side([_training(burgers_file, tmp_path / name, "training.epochs=100000") for name in ("a", "b")])
+    process.kill()
+    process.communicate(timeout=120)
+    until = time.monotonic() + 60
+    for name in ("a", "b"):
+        while True:
+            try:
+                with held(tmp_path / name):
+                    break
+            except InputError:
+                assert time.monotonic() < until
+                time.sleep(0.1)
         assert any((tmp_path / name / "seed-0" / "checkpoints").iterdir())
