@@ -16,13 +16,14 @@ import statistics
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor
 
 from kitipde.config import FNOConfig
 from kitipde.config.load import read_config, resolve_config
-from kitipde.denormals import flush_denormals
+from kitipde.denormals import denormals_flushed
 from kitipde.memory import keep_freed_memory
 from kitipde.models.fno import FNO
 from kitipde.training.losses import relative_l2
@@ -87,9 +88,8 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     if options.way:
-        if options.way == "flushed":
-            flush_denormals()
-        print(json.dumps(step_times(options.steps, options.points)))
+        with denormals_flushed() if options.way == "flushed" else nullcontext():
+            print(json.dumps(step_times(options.steps, options.points)))
         return
     print(
         f"{os.cpu_count()}-core {platform.machine()}, one thread, torch {torch.__version__.split('+')[0]}, CPU only\n"

@@ -5,18 +5,27 @@ makes them: Adam with weight decay in its gradient shrinks the weights of modes 
 own until nothing is left (`benchmarks/denormals.py`). GPUs have them at no cost.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import nn
 
-__all__ = ["flush_denormals", "without_denormals"]
+__all__ = ["denormals_flushed", "without_denormals"]
 
 
-def flush_denormals() -> None:
-    """From now on results that would be denormal are zero, and denormal factors count as zero, in this process.
+@contextmanager
+def denormals_flushed() -> Iterator[None]:
+    """Within this block, or function, results that would be denormal are zero, and denormal factors count as zero.
 
-    Threads have it from the one that started them: to be called before the first large operation.
+    Threads have it from the one that starts them, which torch does in the first large operation.
     """
+    already = bool(torch.full((1,), torch.finfo(torch.float32).tiny) * 0.5 == 0)
     torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(already)
 
 
 @torch.no_grad()

@@ -15,7 +15,6 @@ from lightning_fabric import Fabric
 from lightning_fabric.strategies import DDPStrategy
 
 from kitipde.config import TrainingConfig
-from kitipde.denormals import flush_denormals
 from kitipde.errors import InputError
 from kitipde.memory import keep_freed_memory
 
@@ -61,7 +60,6 @@ def launch(config: TrainingConfig) -> Fabric:
     fabric.launch()
     if not on_gpu:
         keep_freed_memory()
-        flush_denormals()
     return fabric
 
 

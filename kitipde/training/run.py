@@ -17,6 +17,7 @@ from kitipde.config import RunConfig
 from kitipde.config.load import write_config
 from kitipde.data.load import load_run_windows
 from kitipde.data.windows import Windows, split_samples
+from kitipde.denormals import denormals_flushed
 from kitipde.errors import InputError
 from kitipde.files import held, write_atomically
 from kitipde.models import build_model, residual_channels
@@ -93,6 +94,7 @@ def continue_run(out: Path, seeds: int | None = None) -> Run:
     return open_run(out)
 
 
+@denormals_flushed()
 def train(run: Run, progress: ProgressLine, remark: Callable[[str], None], fabric: Fabric | None = None) -> None:
     """Train every seed of a run that has not finished, several at once where that is faster.
 

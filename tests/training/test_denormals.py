@@ -1,42 +1,45 @@
 """Numbers that a CPU is slow with do not come up."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 import torch
 from safetensors.torch import load_file
 
-from kitipde.config import TrainingConfig
-from kitipde.denormals import flush_denormals, without_denormals
+from kitipde.denormals import denormals_flushed, without_denormals
 from kitipde.models.weights import pack_weights
-from kitipde.training.launch import launch
+from kitipde.training.loop import Trainer
 from tests.evaluation.conftest import write_plane_data
 from tests.training.conftest import trained
 
 TINY, SMALLEST = 1e-40, torch.finfo(torch.float32).tiny
 
 
-@pytest.fixture(autouse=True)
-def as_before() -> Iterator[None]:
-    torch.set_flush_denormal(False)
-    yield
-    torch.set_flush_denormal(False)
-
-
 def product() -> float:
     return (torch.full((64,), SMALLEST) * 0.5).max().item()
 
 
-def test_results_that_would_be_denormal_are_zero() -> None:
+def test_results_that_would_be_denormal_are_zero_and_only_within() -> None:
     assert product() > 0
-    flush_denormals()
-    assert product() == 0
+    with denormals_flushed():
+        with denormals_flushed():
+            assert product() == 0
+        assert product() == 0
+    assert product() > 0
 
 
-def test_training_on_a_cpu_has_none() -> None:
-    launch(TrainingConfig(device="cpu"))
-    assert product() == 0
+def test_training_has_none_and_leaves_the_processor_as_it_was(tmp_path: Path, monkeypatch) -> None:
+    products: list[float] = []
+    original = Trainer.run
+
+    def run(*arguments) -> None:
+        products.append(product())
+        original(*arguments)
+
+    monkeypatch.setattr(Trainer, "run", run)
+    data = write_plane_data(tmp_path / "data.h5")
+    trained(data, tmp_path / "run", "data.input=vorticity", "data.target=vorticity")
+    assert products == [0]
+    assert product() > 0
 
 
 def test_denormal_weights_become_zero_and_others_stay() -> None:
@@ -52,7 +55,6 @@ def test_denormal_weights_become_zero_and_others_stay() -> None:
 def test_a_trained_model_is_read_without_them(tmp_path: Path) -> None:
     data = write_plane_data(tmp_path / "data.h5")
     (replica,) = trained(data, tmp_path / "run", "data.input=vorticity", "data.target=vorticity").replicas
-    torch.set_flush_denormal(False)
     weights = load_file(replica.best_path)
     name = next(name for name in weights if name.endswith("skips.0.conv.weight"))
     weights[name][0] = TINY
