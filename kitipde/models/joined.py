@@ -110,7 +110,7 @@ def _twice_differentiable(
 
 def _transformed() -> bool:
     """Whether this happens inside of `vmap`, `grad`, … of `torch.func`, which has no public question for it."""
-    return torch._C._functorch.maybe_current_level() is not None  # pyright: ignore[reportAttributeAccessIssue]
+    return torch._C._functorch.peek_interpreter_stack() is not None  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _places(features: Float[Tensor, "batch channels *grid"]) -> Float[Tensor, "*grid batch channels"]:
