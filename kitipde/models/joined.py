@@ -24,6 +24,9 @@ from kitipde.models.transforms import Modes, add_to_grid, kept_modes, sum_to_mod
 
 __all__ = ["can_join", "joined"]
 
+# Fields of fewer digits are transformed in float32, apart from the linear map.
+_WHOLE = (torch.float32, torch.float64)
+
 
 def can_join(h: Float[Tensor, "batch channels *grid"], *modules: nn.Module) -> bool:
     """Whether a layer may be computed as one: on a CPU, where nobody wants to see its parts.
@@ -31,7 +34,7 @@ def can_join(h: Float[Tensor, "batch channels *grid"], *modules: nn.Module) -> b
     Compilers and functional transforms follow the parts better, autocast chooses a precision for each, and hooks on one
     of these modules are for what it returns.
     """
-    if h.device.type != "cpu" or h.numel() == 0 or not has_points_first(h):
+    if h.device.type != "cpu" or h.dtype not in _WHOLE or h.numel() == 0 or not has_points_first(h):
         return False
     if torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu") or _transformed():
         return False

@@ -126,7 +126,7 @@ def test_who_listens_to_a_part_hears_it(monkeypatch) -> None:
     assert (len(calls), len(heard)) == (5, 1)
 
 
-def test_transforms_and_autocast_follow_the_parts(monkeypatch) -> None:
+def test_transforms_autocast_and_half_precision_follow_the_parts(monkeypatch) -> None:
     calls = counted(monkeypatch)
     networks = [model(1), model(1)]
     stacked, _ = stack_module_state(networks)
@@ -134,6 +134,7 @@ def test_transforms_and_autocast_follow_the_parts(monkeypatch) -> None:
     out = vmap(lambda tensors: functional_call(networks[0], tensors, (a,)))(stacked)
     with torch.autocast("cpu", torch.bfloat16):
         networks[0].float()(a.float())
+    networks[0].bfloat16()(a.bfloat16())
     assert not calls
     torch.testing.assert_close(out[1], networks[1](a))
     assert len(calls) == 3
