@@ -18,6 +18,7 @@ from kitipde.cli import app
 from kitipde.config.load import read_config, resolve_config, shipped_configs
 from kitipde.errors import InputError
 from kitipde.evaluation import MESH_METRICS, METRICS
+from kitipde.studies.pooled import pooled_results
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -181,6 +182,18 @@ def test_quoted_messages_are_those_of_the_program() -> None:
 def test_every_metric_is_explained() -> None:
     text = (DOCS / "metrics.md").read_text() + (DOCS / "airfoil.md").read_text()
     assert not [each for each in (*(metric.name for metric in METRICS), *MESH_METRICS) if f"`{each}`" not in text]
+
+
+KEPT = sorted((DOCS / "results" / "data").glob("*.json"))
+
+
+@pytest.mark.parametrize("file", KEPT, ids=name)
+def test_tables_follow_from_the_errors_that_are_kept(file: Path) -> None:
+    page = (DOCS / "results" / f"{file.stem}.md").read_text()
+    assert f"data/{file.name}" in page
+    for row in pooled_results([file]).rows:
+        numbers = [str(row.error), *(f"{each:.3f}" for each in (row.ratio, row.low, row.high) if each is not None)]
+        assert not [each for each in numbers if each not in page], f"{row.problem}, {row.name}"
 
 
 @pytest.mark.slow
