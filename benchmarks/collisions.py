@@ -23,7 +23,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from kitipde.collisions import collect, make_residual
+from kitipde.collisions import collect, key_noise, make_residual
 from kitipde.collisions.particles import to_features, to_particles
 from kitipde.config import FNOConfig, ResidualConfig
 from kitipde.memory import keep_freed_memory
@@ -213,6 +213,7 @@ def steps(name: str, repeats: int) -> dict[str, list[float]]:
         torch.manual_seed(0)
         config = ResidualConfig.model_validate({"kind": "kiti", "collision_heads": heads, **options})
         model = FNO(model_config, config, len(shape) - 2, shape[1], 1)
+        key_noise(model, 0)
         optimizer = torch.optim.Adam(model.parameters(), lr=1e-5)
 
         def run(model: FNO = model, optimizer: torch.optim.Optimizer = optimizer) -> None:
