@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from kitipde.studies.problems import Arm, Problem
     from kitipde.studies.results import Row, Table
 
-__all__ = ["ablate", "reproduce", "show_results"]
+__all__ = ["Reference", "ablate", "reproduce", "show_results"]
 
 Preset = Annotated[str, typer.Option(help="quick (minutes on a CPU), paper (the published setting) or large.")]
 Seeds = Annotated[int, typer.Option(min=1, help="How many seeds of each model.")]
@@ -28,6 +28,7 @@ Out = Annotated[Path | None, typer.Option(help="Folder of the study; by default 
 Data = Annotated[Path | None, typer.Option(help="Folder of the datasets; by default studies/data.")]
 Problems = Annotated[str, typer.Option(help="Only these problems, comma-separated.")]
 Arms = Annotated[str, typer.Option(help="Only these models besides the reference, comma-separated.")]
+Reference = Annotated[str | None, typer.Option(help="Compare with this model instead of each problem's first.")]
 AtOnce = Annotated[
     int,
     typer.Option("--jobs", min=0, help="Trainings side by side; 0 for one a processor, or one where there is a GPU."),
@@ -44,6 +45,7 @@ def reproduce(
     data: Data = None,
     problems: Problems = "",
     arms: Arms = "",
+    reference: Reference = None,
     jobs: AtOnce = 0,
     as_json: AsJson = False,
 ) -> None:
@@ -53,8 +55,8 @@ def reproduce(
     """
     from kitipde.studies.plans import selected, study
 
-    plan = selected(study(name, preset), _words(problems), _words(arms))
-    options = f"reproduce {name}{_options(problems, arms)}"
+    plan = selected(study(name, preset), _words(problems), _words(arms), reference)
+    options = f"reproduce {name}{_options(problems, arms, reference)}"
     numbers = range(first_seed, first_seed + seeds)
     _carry_out(plan, preset, numbers, out or Path("studies") / f"{name}-{preset}", data, options, jobs, as_json)
 
@@ -70,14 +72,15 @@ def ablate(
     data: Data = None,
     problems: Problems = "",
     arms: Arms = "",
+    reference: Reference = None,
     jobs: AtOnce = 0,
     as_json: AsJson = False,
 ) -> None:
     """Take the collision apart: every part and every kind of it, with more and fewer training samples."""
     from kitipde.studies.plans import ablation, selected
 
-    plan = selected(ablation(name, preset, _words(problems)), (), _words(arms))
-    options = f"ablate {name}{_options(problems, arms)}"
+    plan = selected(ablation(name, preset, _words(problems)), (), _words(arms), reference)
+    options = f"ablate {name}{_options(problems, arms, reference)}"
     numbers = range(first_seed, first_seed + seeds)
     _carry_out(plan, preset, numbers, out or Path("studies") / f"{name}-{preset}", data, options, jobs, as_json)
 
@@ -272,5 +275,6 @@ def _words(text: str) -> tuple[str, ...]:
     return tuple(word.strip() for word in text.split(",") if word.strip())
 
 
-def _options(problems: str, arms: str) -> str:
-    return (f" --problems {problems}" if problems else "") + (f" --arms {arms}" if arms else "")
+def _options(problems: str, arms: str, reference: str | None) -> str:
+    given = {"problems": problems, "arms": arms, "reference": reference}
+    return "".join(f" --{name} {value}" for name, value in given.items() if value)

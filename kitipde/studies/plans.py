@@ -122,8 +122,14 @@ def ablation(name: str, preset: str, chosen: tuple[str, ...]) -> Study:
     return Study(name, title, tuple(replace(each, arms=_residuals(each)) for each in problems), TABLE_4)
 
 
-def selected(plan: Study, problems: tuple[str, ...], arms: tuple[str, ...]) -> Study:
-    """A part of a study: the reference stays.
+def selected(plan: Study, problems: tuple[str, ...], arms: tuple[str, ...], reference: str | None = None) -> Study:
+    """A part of a study.
+
+    Args:
+        plan: the whole.
+        problems: the names of those that stay; none for all.
+        arms: the names of those that stay besides the reference; none for all.
+        reference: what the others are compared with; by default the first arm of each problem.
 
     Raises:
         InputError: if a problem or an arm is none of its.
@@ -133,11 +139,15 @@ def selected(plan: Study, problems: tuple[str, ...], arms: tuple[str, ...]) -> S
         if each not in known:
             raise unknown("problem", each, known)
     kept = tuple(known[each] for each in problems) if problems else plan.problems
+    names = {arm.name for each in kept for arm in each.arms}
+    for arm in arms:
+        if arm not in names:
+            raise unknown("arm", arm, names)
+    if reference is not None:
+        if plan.varied is not None:
+            raise InputError(f"{plan.name} is drawn beside {kept[0].arms[0].name}: --reference is for tables")
+        kept = tuple(_compared_with(each, reference) for each in kept)
     if arms:
-        names = {arm.name for each in kept for arm in each.arms}
-        for arm in arms:
-            if arm not in names:
-                raise unknown("arm", arm, names)
         kept = tuple(
             replace(each, arms=tuple(arm for arm in each.arms if arm.name in arms or arm == each.arms[0]))
             for each in kept
@@ -145,6 +155,13 @@ def selected(plan: Study, problems: tuple[str, ...], arms: tuple[str, ...]) -> S
     if any(len(each.arms) < 2 for each in kept):
         raise InputError("a study compares at least two arms: name one besides the reference in --arms")
     return replace(plan, problems=kept)
+
+
+def _compared_with(problem: Problem, reference: str) -> Problem:
+    first = [arm for arm in problem.arms if arm.name == reference]
+    if not first:
+        raise unknown(f"arm of {problem.name}", reference, [arm.name for arm in problem.arms])
+    return replace(problem, arms=(*first, *(arm for arm in problem.arms if arm.name != reference)))
 
 
 def _with_and_without(bases: tuple[Arm, ...]) -> tuple[Arm, ...]:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from kitipde.errors import InputError
+from kitipde.errors import InputError, unknown
 from kitipde.evaluation.statistics import compare_errors, verdict
 from kitipde.evaluation.summary import Estimate, estimate
 from kitipde.studies.results import Row, Table
@@ -22,15 +22,16 @@ from kitipde.studies.results import Row, Table
 __all__ = ["pooled_results"]
 
 
-def pooled_results(paths: Sequence[Path]) -> Table:
+def pooled_results(paths: Sequence[Path], reference: str | None = None) -> Table:
     """The table of all seeds in some `results.json`.
 
     Args:
         paths: the files; models of which a file has none of its own seeds may be missing in it.
+        reference: name of the model that the others are compared with; by default the first of each problem.
 
     Raises:
         InputError: if one is no result of a study with the errors of its seeds, they are of different studies, sizes or
-            data, or two have the same seed.
+            data, two have the same seed, or a problem has no such reference.
     """
     tables = [_read(path) for path in paths]
     first = tables[0]
@@ -45,17 +46,26 @@ def pooled_results(paths: Sequence[Path]) -> Table:
         for row in table.rows:
             known = rows.get((row.problem, row.name))
             rows[row.problem, row.name] = row if known is None else _with_seeds_of(known, row, path)
-    references: dict[str, Row] = {}
+    problems: dict[str, list[Row]] = {}
     for row in rows.values():
-        references.setdefault(row.problem, row)
+        problems.setdefault(row.problem, []).append(row)
     return replace(
         first,
         command="; ".join(dict.fromkeys(table.command for table in tables)),
         machine="; ".join(dict.fromkeys(table.machine for table in tables)),
         date=max(table.date for table in tables),
         version="; ".join(dict.fromkeys(table.version for table in tables)),
-        rows=tuple(_compared(row, references[row.problem]) for row in rows.values()),
+        rows=tuple(row for each in problems.values() for row in _compared_all(each, reference)),
     )
+
+
+def _compared_all(rows: Sequence[Row], reference: str | None) -> list[Row]:
+    """A problem's rows, the reference first."""
+    known = {row.name: row for row in rows}
+    if reference is not None and reference not in known:
+        raise unknown(f"model of {rows[0].problem}", reference, known)
+    first = rows[0] if reference is None else known[reference]
+    return [_compared(row, first) for row in (first, *(row for row in rows if row is not first))]
 
 
 def _read(path: Path) -> Table:
@@ -111,9 +121,13 @@ def _compared(row: Row, reference: Row) -> Row:
     """The row with what follows from its errors and those of the reference."""
     seeds = sorted(row.errors, key=int)
     errors = _matrix(row, seeds)
-    row = replace(row, seeds=len(seeds), error=estimate(errors))
+    # What it was before may have been against another reference.
+    nothing = {"ratio": None, "low": None, "high": None, "published_ratio": None}
+    row = replace(row, seeds=len(seeds), error=estimate(errors), verdict="", **nothing)
     if row.name == reference.name:
         return row
+    if row.published is not None and reference.published is not None:
+        row = replace(row, published_ratio=row.published / reference.published)
     common = [seed for seed in seeds if seed in reference.errors]
     paired = len(common) == len(seeds) or len(common) > 1
     theirs = _matrix(reference, common if paired else sorted(reference.errors, key=int))
@@ -121,7 +135,7 @@ def _compared(row: Row, reference: Row) -> Row:
     defined = ~(np.isnan(ours).any(0) | np.isnan(theirs).any(0))
     ours, theirs = ours[:, defined], theirs[:, defined]
     if not (np.isfinite(ours).all() and np.isfinite(theirs).all()) or ours.shape[1] < 2:
-        return replace(row, ratio=None, low=None, high=None, verdict="no comparison: some predictions are not finite")
+        return replace(row, verdict="no comparison: some predictions are not finite")
     result = compare_errors(theirs, ours, paired=paired)
     return replace(
         row, ratio=result.ratio, low=result.low, high=result.high, verdict=verdict(result, reference.name, row.name)

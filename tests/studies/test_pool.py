@@ -72,6 +72,17 @@ def test_one_file_is_compared_anew_and_only_common_seeds_are_paired(tmp_path) ->
     assert pooled_results([only]).rows[1].ratio == pytest.approx(expected.ratio, rel=1e-5)
 
 
+def test_another_reference_comes_first_and_nothing_is_left_of_the_old_one(tmp_path) -> None:
+    kiti = row("kiti", range(3), ratio=0.9, low=0.8, high=1.0, verdict="better", published=0.001, published_ratio=0.5)
+    first, second = pooled_results([write(tmp_path / "a", row("vanilla", range(3)), kiti)], "kiti").rows
+    expected = compare_errors(ERRORS["kiti"][:3], ERRORS["vanilla"][:3])
+    assert (first.name, first.ratio, first.low, first.verdict, first.published_ratio) == ("kiti", None, None, "", None)
+    assert (second.name, second.published_ratio) == ("vanilla", 2)
+    assert second.ratio == pytest.approx(expected.ratio, rel=1e-5)
+    with pytest.raises(InputError, match=r"model of Burgers.*kitti.*kiti, vanilla"):
+        pooled_results([tmp_path / "a" / "results.json"], "kitti")
+
+
 def test_undefined_samples_are_left_out_and_infinite_errors_are_said(tmp_path) -> None:
     kiti = row("kiti", range(3))
     kiti.errors["1"][2] = None

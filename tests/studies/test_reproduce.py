@@ -220,6 +220,17 @@ def test_a_study_of_one_arm_is_refused() -> None:
         selected(study("table4", "quick"), (), ("vanilla",))
 
 
+def test_another_reference_comes_first() -> None:
+    plan = selected(study("table6", "quick"), ("heat",), ("kiti-without-update",), "kiti")
+    assert [[arm.name for arm in each.arms] for each in plan.problems] == [["kiti", "kiti-without-update"]]
+    everything = selected(study("table6", "quick"), (), (), "kiti")
+    assert [arm.name for arm in everything.problems[0].arms] == ["kiti", "vanilla", "kiti-without-update"]
+    with pytest.raises(InputError, match=r"arm of airfoil.*dropout"):
+        selected(study("table4", "quick"), (), (), "dropout")
+    with pytest.raises(InputError, match="drawn beside vanilla"):
+        selected(study("figure2", "quick"), (), (), "heads-8")
+
+
 def test_seeds_of_two_machines_make_one_table(kitipde, tiny) -> None:
     for words in (("--seeds", 1, "--out", "a"), ("--seeds", 2, "--first-seed", 1, "--out", "b")):
         assert kitipde("reproduce", "table4", "--problems", "burgers", "--arms", "kiti", *words).code == 0
@@ -231,6 +242,11 @@ def test_seeds_of_two_machines_make_one_table(kitipde, tiny) -> None:
     table = json.loads((tiny / "c" / "results.json").read_text())
     assert [row["seeds"] for row in table["rows"]] == [3, 3]
     assert table["rows"][1]["low"] < table["rows"][1]["ratio"] < table["rows"][1]["high"]
+    turned = kitipde("pool", "c/results.json", "--reference", "kiti", "--json")
+    assert [(row["name"], row["ratio"] is None) for row in json.loads(turned.out)["rows"]] == [
+        ("kiti", True),
+        ("vanilla", False),
+    ]
     twice = kitipde("pool", "a/results.json", "a/results.json")
     assert twice.code == 2
     assert "seed 0" in twice.err
