@@ -159,33 +159,40 @@ def collide_couples_adjoint(
         update_position: as in `collide_couples`.
         out: g and dt·g, the gradients without collisions; become the results.
     """
-    for part, on_position, on_velocity in gradients_of_differences(gradient, sample, kept, law, dt):
-        move_apart(out[1], part, on_velocity)
+
+    def apart(part: slice) -> Tensor:
+        return differences(gradient, sample[part])
+
+    for part, on_position, on_velocity in gradients_of_differences(apart, len(sample), kept, law, dt):
+        move_apart(out[1], sample[part], on_velocity)
         if update_position:
-            move_apart(out[0], part, on_position)
+            move_apart(out[0], sample[part], on_position)
 
 
 def gradients_of_differences(
-    gradient: Float[Tensor, "samples 2 *d"],
-    sample: Int[Tensor, "E"],
-    kept: Float[Tensor, "2 E D"],
-    law: Law,
-    dt: float,
-) -> Iterator[tuple[Int[Tensor, "part"], Float[Tensor, "part D"], Float[Tensor, "part D"]]]:
+    apart: Callable[[slice], Float[Tensor, "part D"]], number: int, kept: Float[Tensor, "2 E D"], law: Law, dt: float
+) -> Iterator[tuple[slice, Float[Tensor, "part D"], Float[Tensor, "part D"]]]:
     """What collisions add to g and dt·g, part by part: to the first particle's gradient, from the second's.
 
+    Args:
+        apart: the first particle's g minus the second's, of a part of the samples that collided; asked for once, part
+            by part, and written over.
+        number: how many did.
+        kept: as in `collide_couples_adjoint`.
+        law: as in `collide_couples_adjoint`.
+        dt: as in `collide_couples_adjoint`.
+
     Yields:
-        Which samples; the term in the gradient of positions, if they are updated; that in the gradient of velocities.
+        Which part; the term in the gradient of positions, if they are updated; that in the gradient of velocities.
     """
-    for chunk in _parts(len(sample), max(1, CHUNK // max(1, kept.shape[2]))):
-        part = sample[chunk]
-        on_change = differences(gradient, part)
+    for chunk in _parts(number, max(1, CHUNK // max(1, kept.shape[2]))):
+        on_change = apart(chunk)
         on_velocity = on_change * (-law.drift / 2)
         if law.scatter:
             direction, heading = kept[:, chunk]
             along = (direction * on_change).sum(1, keepdim=True)
             on_velocity.addcmul_(heading, along, value=law.scatter)
-        yield part, on_change.mul_(-0.25), on_velocity.mul_(dt)
+        yield chunk, on_change.mul_(-0.25), on_velocity.mul_(dt)
 
 
 def differences(points: Float[Tensor, "samples 2 *d"], sample: Int[Tensor, "E"]) -> Float[Tensor, "E D"]:

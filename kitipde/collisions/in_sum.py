@@ -2,7 +2,7 @@
 
 Such a layer writes the velocities v, adds the positions x to them, and has no x or v of its own for the gradient. That
 is enough where nothing collides, and where two particles are a sample: of a collision only the differences X and V of
-the two count (`couples`), and X = (X + V) − V.
+the two count (`couples`), and X = (X + V) − V. Nothing here goes over all points, so that few collisions cost little.
 """
 
 from collections.abc import Callable
@@ -14,12 +14,11 @@ from torch import Tensor
 
 from kitipde.collisions.couples import (
     collide_differences,
-    differences,
     gradients_of_differences,
     move_apart,
     those_that_did,
 )
-from kitipde.collisions.operator import Law, extent, shares
+from kitipde.collisions.operator import Law, shares
 
 __all__ = ["CouplesInSum", "SumInPlace"]
 
@@ -31,19 +30,29 @@ class SumInPlace:
 
     disturbs = False
 
-    def see_velocities(self, v: Places) -> None:
-        """Look at the velocities before positions are added to them."""
+    def see_velocities(
+        self, velocities: Places, constant: Float[Tensor, "channels"], squares: Float[Tensor, ""]
+    ) -> None:
+        """Look at the velocities before positions are added to them.
+
+        Args:
+            velocities: v and a constant.
+            constant: is a part of the positions, the same at all points.
+            squares: Σ|v|², without the constant.
+        """
 
     def collide(self, out: Places) -> None:
         """x + v becomes x* + v', in place."""
 
-    def on_velocities(self, gradient: Places) -> Places:
-        """The gradient with respect to v, from that with respect to the result, which stays as it is."""
-        return gradient
+    def on_velocities(self, gradient: Places) -> None:
+        """The gradient with respect to the result becomes that with respect to v, in place."""
 
-    def on_positions(self, on_velocities: Places) -> Places:
-        """The gradient with respect to x, from that with respect to v, which may be written over."""
-        return on_velocities
+    def on_positions(self, gradient: Places) -> Float[Tensor, "channels"] | float:
+        """The gradient with respect to v becomes that with respect to x, in place; returns what its sum gains."""
+        return 0.0
+
+    def restore(self, gradient: Places) -> None:
+        """The gradient becomes that with respect to the result again, to the bit."""
 
 
 @dataclass
@@ -65,42 +74,58 @@ class CouplesInSum(SumInPlace):
     count: Callable[[Float[Tensor, "4"]], None]
     disturbs = True
 
-    def see_velocities(self, v: Places) -> None:
-        points = _as_couples(v)
-        self._velocity, self._extent = differences(points, self.wanted), extent(points)
+    def see_velocities(
+        self, velocities: Places, constant: Float[Tensor, "channels"], squares: Float[Tensor, ""]
+    ) -> None:
+        self._velocity = _apart(_rows(velocities, self.wanted)).sub_(_apart(constant))
+        self._speed = squares.sqrt()
 
     def collide(self, out: Places) -> None:
-        points = _as_couples(out)
-
         def apart(part: slice) -> tuple[Tensor, Tensor]:
             velocity = self._velocity[part]
-            return differences(points, self.wanted[part]).sub_(velocity), velocity
+            return _apart(_rows(out, self.wanted[part])).sub_(velocity), velocity
 
-        rest = self.law, 1.0, self.update_position, points
+        rest = self.law, 1.0, self.update_position, _as_couples(out)
         happened, gained, kept = collide_differences(
             apart, out.shape[-1] // 2, self.wanted, [len(self.wanted)], [self.generator], *rest
         )
-        collided = 2 * int(happened.sum())
+        particles, collided = 2 * (out.numel() // out.shape[-1]), 2 * int(happened.sum())
         # What the one gains in momentum the other loses, to the bit.
-        self.count(shares(*self._extent, collided, collided, out.new_zeros(()), gained.sum()))
+        self.count(shares(particles, self._speed, collided, collided, out.new_zeros(()), gained.sum()))
         self._sample, self._kept = those_that_did(happened, self.wanted, kept)
-        del self._velocity
+        del self._velocity, self._speed
 
-    def on_velocities(self, gradient: Places) -> Places:
-        changed = gradient.clone()
-        points, self._rest = _as_couples(changed), []
-        terms = gradients_of_differences(_as_couples(gradient), self._sample, self._kept, self.law, 1.0)
+    def on_velocities(self, gradient: Places) -> None:
+        self._before, self._on_positions = _rows(gradient, self._sample), []
+
+        def apart(part: slice) -> Tensor:
+            return _apart(self._before[part])
+
+        terms = gradients_of_differences(apart, len(self._sample), self._kept, self.law, 1.0)
         for part, on_position, on_velocity in terms:
-            move_apart(points, part, on_velocity)
-            self._rest.append((part, (on_position if self.update_position else 0.0) - on_velocity))
-        return changed
+            move_apart(_as_couples(gradient), self._sample[part], on_velocity)
+            self._on_positions.append((part, (on_position if self.update_position else 0.0) - on_velocity))
 
-    def on_positions(self, on_velocities: Places) -> Places:
-        points = _as_couples(on_velocities)
-        for part, rest in self._rest:
-            move_apart(points, part, rest)
-        del self._rest
-        return on_velocities
+    def on_positions(self, gradient: Places) -> Float[Tensor, "channels"] | float:
+        change = gradient.new_zeros(gradient.shape[-1] // 2)
+        for part, term in self._on_positions:
+            move_apart(_as_couples(gradient), self._sample[part], term)
+            change += term.sum(0)
+        del self._on_positions
+        return torch.stack([change, -change], 1).flatten()
+
+    def restore(self, gradient: Places) -> None:
+        gradient.view(-1, gradient.shape[-1])[self._sample] = self._before
+        del self._before
+
+
+def _rows(places: Places, points: Int[Tensor, "E"]) -> Float[Tensor, "E channels"]:
+    return places.view(-1, places.shape[-1]).index_select(0, points)
+
+
+def _apart(channels: Float[Tensor, "*E channels"]) -> Float[Tensor, "*E d"]:
+    """First minus second of the two particles that the channels of a point are."""
+    return channels[..., 0::2] - channels[..., 1::2]
 
 
 def _as_couples(places: Places) -> Float[Tensor, "samples 2 d"]:

@@ -20,7 +20,7 @@ from kitipde.collisions.in_sum import SumInPlace
 from kitipde.memory import has_points_first, points_first
 from kitipde.models.pointwise import PointwiseLinear
 from kitipde.models.spectral import SpectralConv
-from kitipde.models.transforms import Modes, add_to_grid, kept_modes, sum_to_modes, to_grid, to_modes
+from kitipde.models.transforms import Modes, add_to_grid, kept_modes, sum_of_squares, sum_to_modes, to_grid, to_modes
 
 __all__ = ["can_join", "joined"]
 
@@ -67,13 +67,11 @@ class _Joined(torch.autograd.Function):
         spectrum = sum_to_modes(h, modes).flatten(2)
         mapped = torch.bmm(spectrum, matrices).unflatten(2, (2, channels))
         y = h.new_empty(*places.shape[:-1], channels)
-        if collisions.disturbs:
-            add_to_grid(y, mapped, modes, anew=True)
-            collisions.see_velocities(y)
-            y += bias
-        else:
-            mapped[modes.mean, :, 0] += bias
-            add_to_grid(y, mapped, modes, anew=True)
+        squares = sum_of_squares(mapped, modes) if collisions.disturbs else None
+        mapped[modes.mean, :, 0] += bias
+        add_to_grid(y, mapped, modes, anew=True)
+        if squares is not None:
+            collisions.see_velocities(y, bias, squares)
         y.view(-1, channels).addmm_(places.view(-1, places.shape[-1]), weight.mT)
         collisions.collide(y)
         ctx.save_for_backward(h, weight, bias, matrices, spectrum)
@@ -86,16 +84,19 @@ class _Joined(torch.autograd.Function):
         modes, collisions = ctx.modes, ctx.collisions
         if torch.is_grad_enabled():
             return *_twice_differentiable(h, weight, bias, matrices, modes, collisions, gradient), None, None
-        on_v = collisions.on_velocities(_places(points_first(gradient)))
-        on_mapped = sum_to_modes(_features(on_v), modes, adjoint=True)
-        on_bias = None if collisions.disturbs else on_mapped[modes.mean, :, 0].sum(0)
+        # What is given is others' too, and is as it was when this returns; who counts its versions need not know.
+        gradient = _places(points_first(gradient).data)
+        collisions.on_velocities(gradient)
+        on_mapped = sum_to_modes(_features(gradient), modes, adjoint=True)
+        on_constant = on_mapped[modes.mean, :, 0].sum(0)
         on_mapped = on_mapped.flatten(2)
         on_spectrum = torch.bmm(on_mapped, matrices.mT).unflatten(2, (2, -1))
         on_matrices = torch.bmm(spectrum.mT, on_mapped)
-        on_x = collisions.on_positions(on_v).flatten(0, -2)
-        on_bias = on_x.sum(0) if on_bias is None else on_bias
+        on_bias = on_constant + collisions.on_positions(gradient)
+        on_x = gradient.flatten(0, -2)
         on_weight = on_x.mT @ _places(h).flatten(0, -2)
-        on_h = (on_x @ weight).view(*on_v.shape[:-1], -1)
+        on_h = (on_x @ weight).view(*gradient.shape[:-1], -1)
+        collisions.restore(gradient)
         add_to_grid(on_h, on_spectrum, modes, adjoint=True)
         return _features(on_h), on_weight, on_bias, on_matrices, None, None
 

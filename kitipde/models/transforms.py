@@ -24,7 +24,7 @@ from torch import Tensor
 
 from kitipde.memory import has_points_first
 
-__all__ = ["Modes", "add_to_grid", "kept_modes", "sum_to_modes", "to_grid", "to_modes"]
+__all__ = ["Modes", "add_to_grid", "kept_modes", "sum_of_squares", "sum_to_modes", "to_grid", "to_modes"]
 
 
 @dataclass(frozen=True)
@@ -120,6 +120,13 @@ def add_to_grid(
     rows = onto.view(-1, modes.grid[-1], field.shape[-1])
     factors = synthesis.expand(len(rows), -1, -1), field.view(len(rows), *field.shape[-2:])
     torch.baddbmm(rows, *factors, beta=0 if anew else 1, out=rows)
+
+
+def sum_of_squares(spectrum: Float[Tensor, "mode batch 2 channels"], modes: Modes) -> Float[Tensor, ""]:
+    """Σ|v(x)|² over the points of the field with these modes, without the field (Parseval)."""
+    before_last, synthesis = _last_sum(spectrum, modes, adjoint=False)
+    # Waves of the last axis are orthogonal to each other on its points.
+    return (before_last.square().sum(-1) * synthesis.square().sum(0)).sum()
 
 
 def _last_sum(spectrum: Tensor, modes: Modes, adjoint: bool) -> tuple[Tensor, Tensor]:

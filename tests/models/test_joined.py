@@ -9,7 +9,9 @@ from torch.func import functional_call, stack_module_state, vmap
 
 from kitipde.collisions import key_noise
 from kitipde.config import FNOConfig, ResidualConfig
+from kitipde.memory import points_first
 from kitipde.models import FNO, fno
+from kitipde.models.joined import joined
 
 GRIDS = {1: (18,), 2: (9, 16)}
 COUPLES = {"layout": "token", "collision_heads": 4, "coll_coef": "auto"}
@@ -156,3 +158,16 @@ def test_a_graph_that_is_kept_gives_the_same_gradients_again() -> None:
     loss = network(a).sin().sum()
     first, second = (torch.autograd.grad(loss, a, retain_graph=True)[0] for _ in range(2))
     assert torch.equal(first, second)
+
+
+@pytest.mark.parametrize("dimension", [1, 2])
+def test_the_gradient_that_is_given_stays_as_it_is(dimension) -> None:
+    network = model(dimension, kind="kiti", **COUPLES, target_rate=0.6)
+    h = points_first(torch.randn(3, 8, *GRIDS[dimension], dtype=torch.float64)).requires_grad_()
+    residual, convolution = network.residuals[0], network.convolutions[0]
+    y = joined(h, network.skips[0], convolution, residual.in_sum(h))
+    given = points_first(torch.randn_like(y))
+    before, version = given.clone(), given._version
+    torch.autograd.grad(y, h, given)
+    assert torch.equal(given, before)
+    assert given._version == version

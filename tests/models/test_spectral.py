@@ -62,6 +62,7 @@ def test_sums_and_fast_transforms_give_the_same_modes_and_fields(grid: tuple[int
     # Whatever the spectrum, also one that belongs to no real field.
     spectrum = torch.randn_like(spectrum)
     field = transforms._transform_to_grid(spectrum, modes)
+    torch.testing.assert_close(transforms.sum_of_squares(spectrum, modes), field.square().sum())
     for points_first in (False, True):
         summed = transforms._sum_to_grid(spectrum, modes, points_first)
         assert has_points_first(summed) == points_first
