@@ -66,7 +66,7 @@ class TrainingConfig(Section):
         seed: seed of the first replica; replica k uses seed + k for initialisation, batch order and collisions.
         seeds: how many replicas are trained.
         seeds_at_once: how many of them are stacked and trained as one; `auto` for all on a GPU, and on a CPU for as
-            many as its caches hold.
+            many small networks as its caches hold.
         precision: `float32`; `tf32` for matrix products with ten bits of mantissa on GPUs that have it; `bf16` for
             matrix products in bfloat16. Fourier transforms and the distances of particles stay in float32.
         checkpoint_seconds: a state that `--resume` continues from is saved when this time has passed, and at the end.

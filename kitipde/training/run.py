@@ -33,8 +33,8 @@ from kitipde.training.standing import TrainingData
 
 __all__ = ["continue_run", "has_finished", "start_run", "train"]
 
-# Feature maps of all stacked seeds together; benchmarks/training.py shows where stacking stops to pay.
-CACHED_BYTES = 4 << 20
+# Where stacking stops to pay on a CPU (benchmarks/training.py): the feature map of one seed, and those of all.
+STACKED_BYTES, CACHED_BYTES = 400_000, 4 << 20
 
 # Opens a progress line for a title and gives the function that moves it.
 ProgressLine = Callable[[str], AbstractContextManager[Callable[[int, int, str], None]]]
@@ -213,7 +213,7 @@ def _next_group(replicas: Sequence[Replica], epochs: int, remark: Callable[[str]
 
 
 def _seeds_at_once(config: RunConfig, data: TrainingData, device: torch.device) -> int:
-    """How many seeds to stack. More are faster on a CPU only while their feature maps stay in its caches."""
+    """How many seeds to stack. On a CPU that is faster for small networks, while all of them are in its caches."""
     asked = config.training.seeds_at_once
     if isinstance(asked, int):
         return asked
@@ -221,7 +221,7 @@ def _seeds_at_once(config: RunConfig, data: TrainingData, device: torch.device) 
         return config.training.seeds
     channels = max(residual_channels(config.model))
     feature_map = 4 * config.training.batch_size * channels * math.prod(data.train.grid)
-    return max(1, CACHED_BYTES // feature_map)
+    return CACHED_BYTES // feature_map if feature_map <= STACKED_BYTES else 1
 
 
 def _named(seeds: Sequence[int]) -> str:
