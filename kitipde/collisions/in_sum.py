@@ -14,6 +14,7 @@ from torch import Tensor
 
 from kitipde.collisions.couples import (
     collide_differences,
+    differences,
     gradients_of_differences,
     move_apart,
     those_that_did,
@@ -77,15 +78,17 @@ class CouplesInSum(SumInPlace):
     def see_velocities(
         self, velocities: Places, constant: Float[Tensor, "channels"], squares: Float[Tensor, ""]
     ) -> None:
-        self._velocity = _apart(_rows(velocities, self.wanted)).sub_(_apart(constant))
+        self._velocity = differences(_as_couples(velocities), self.wanted).sub_(_apart(constant))
         self._speed = squares.sqrt()
 
     def collide(self, out: Places) -> None:
+        points = _as_couples(out)
+
         def apart(part: slice) -> tuple[Tensor, Tensor]:
             velocity = self._velocity[part]
-            return _apart(_rows(out, self.wanted[part])).sub_(velocity), velocity
+            return differences(points, self.wanted[part]).sub_(velocity), velocity
 
-        rest = self.law, 1.0, self.update_position, _as_couples(out)
+        rest = self.law, 1.0, self.update_position, points
         happened, gained, kept = collide_differences(
             apart, out.shape[-1] // 2, self.wanted, [len(self.wanted)], [self.generator], *rest
         )
@@ -96,7 +99,8 @@ class CouplesInSum(SumInPlace):
         del self._velocity, self._speed
 
     def on_velocities(self, gradient: Places) -> None:
-        self._before, self._on_positions = _rows(gradient, self._sample), []
+        self._before = gradient.view(-1, gradient.shape[-1]).index_select(0, self._sample)
+        self._on_positions = []
 
         def apart(part: slice) -> Tensor:
             return _apart(self._before[part])
@@ -117,10 +121,6 @@ class CouplesInSum(SumInPlace):
     def restore(self, gradient: Places) -> None:
         gradient.view(-1, gradient.shape[-1])[self._sample] = self._before
         del self._before
-
-
-def _rows(places: Places, points: Int[Tensor, "E"]) -> Float[Tensor, "E channels"]:
-    return places.view(-1, places.shape[-1]).index_select(0, points)
 
 
 def _apart(channels: Float[Tensor, "*E channels"]) -> Float[Tensor, "*E d"]:
