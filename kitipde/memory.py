@@ -1,4 +1,4 @@
-"""Memory on a CPU: in which order a feature map [batch, channels, *grid] lies there, and that it is kept.
+"""Memory on a CPU: in which order a feature map [batch, channels, *grid] lies there, and when it is given back.
 
 With the points first, [*grid, batch, channels], spectral convolutions and the maps that act on each point alone are
 large matrix products without copies: what a CPU wants (`benchmarks/models.py`).
@@ -9,7 +9,14 @@ import ctypes
 from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["has_points_first", "in_order", "keep_freed_memory", "ordered_like", "points_first"]
+__all__ = [
+    "give_back_freed_memory",
+    "has_points_first",
+    "in_order",
+    "keep_freed_memory",
+    "ordered_like",
+    "points_first",
+]
 
 
 def points_first(v: Float[Tensor, "batch channels *grid"]) -> Float[Tensor, "batch channels *grid"]:
@@ -49,3 +56,17 @@ def keep_freed_memory() -> None:
     # Older versions allow 32 MiB at most.
     if not set_option(mmap_threshold, 1 << 30):
         set_option(mmap_threshold, 1 << 25)
+
+
+def give_back_freed_memory() -> None:
+    """The system gets back what is free between blocks in use: after each of many large pieces of work.
+
+    The GNU C library gives back what is free at the end of its heap alone. A small block that stays after each piece,
+    as its errors do, keeps large holes between, which the blocks of the next piece need not fit: the process grows to
+    a multiple of what it holds. Other systems have other ways and are left alone.
+    """
+    try:
+        trim = ctypes.CDLL(None).malloc_trim
+    except (AttributeError, OSError, TypeError):
+        return
+    trim(0)

@@ -22,6 +22,7 @@ from kitipde.evaluation.subject import (
     default_resolutions,
     possible_resolutions,
 )
+from kitipde.memory import give_back_freed_memory
 from kitipde.models.rollout import rollout
 from kitipde.runs import Replica, Run, open_run
 
@@ -220,6 +221,7 @@ def _measure(
             model_spectra.append(batch_spectra)
             done += len(windows)
             progress(done)
+        give_back_freed_memory()
     return Measured(
         resolution,
         tuple(join(parts) for parts in errors),
