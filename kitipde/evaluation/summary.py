@@ -128,6 +128,6 @@ def _rounded(mean: float, deviation: float | None) -> str:
     digits = largest - math.floor(math.log10(deviation)) + 1
     if -4 < largest < 5:
         decimals = max(0, digits - largest)
-        return f"{mean:.{decimals}f} ± {deviation:.{decimals}f}"
+        return f"{mean:z.{decimals}f} ± {deviation:.{decimals}f}"
     scale = 10.0**largest
-    return f"({mean / scale:.{digits}f} ± {deviation / scale:.{digits}f})e{largest:+03d}"
+    return f"({mean / scale:z.{digits}f} ± {deviation / scale:.{digits}f})e{largest:+03d}"

@@ -134,7 +134,7 @@ def spectrum_figure(evaluations: Sequence[Evaluation]) -> Figure:
 
 
 def loss_figure(runs: Sequence[Run], labels: Sequence[str]) -> Figure:
-    """Loss against epoch on the training split (as trained, and without collisions) and the validation split."""
+    """Loss against epoch on the training split (as trained, and as in evaluation) and the validation split."""
     figure = new_figure(9.0, 3.8)
     left, right = figure.subplots(1, 2, sharey=True)
     for position, (run, label) in enumerate(zip(runs, labels, strict=True)):
@@ -142,7 +142,7 @@ def loss_figure(runs: Sequence[Run], labels: Sequence[str]) -> Figure:
             rows = replica.metrics()
             first = label if number == 0 else None
             _line(left, rows, "train_loss", colour(position), "-", first)
-            gap = f"{label}, collisions off" if number == 0 else None
+            gap = f"{label}, as in evaluation" if number == 0 else None
             if run.config.residual.kind != "plain":
                 _line(left, rows, "train_loss_without_collisions", colour(position), ":", gap)
             _line(right, rows, "validation_loss", colour(position), "-", first)

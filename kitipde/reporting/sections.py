@@ -160,8 +160,8 @@ def training_section(evaluations: Sequence[Evaluation]) -> Section:
     pictures = [
         Picture(
             "loss",
-            "Loss against epoch, a line a seed. With collisions on, the training loss is that of the disturbed "
-            "network; the dotted line is the same split with collisions off, as in evaluation.",
+            "Loss against epoch, a line a seed. With collisions, or dropout, the training loss is that of the "
+            "disturbed network; the dotted line is the same split without them, as in evaluation.",
             f"Two line charts. Best validation losses: {finals}.",
             png(loss_figure(runs, labels)),
         )
