@@ -53,6 +53,9 @@ ABLATIONS = ("position-update", "residual", "optimizer", "samples")
 # Training samples, and how many more are held back to choose the epoch by and to test.
 SIZES, HELD_BACK = (20, 50, 100, 200, 500, 1000), 100
 
+# Learning rates and collisions fall from epoch to epoch: with fewer epochs they would hardly.
+FEWEST_EPOCHS = 8
+
 
 def study(name: str, preset: str) -> Study:
     """One of the paper's tables or figures at a size.
@@ -117,7 +120,8 @@ def ablation(name: str, preset: str, chosen: tuple[str, ...]) -> Study:
         return Study(name, title, tuple(replace(each, arms=_optimizers()) for each in problems), {})
     if name == "samples":
         title = "Few and many training samples, the same number of steps"
-        return Study(name, title, tuple(_sized(each, size) for each in problems for size in SIZES), {})
+        sized = (_sized(each, size) for each in problems for size in SIZES)
+        return Study(name, title, tuple(each for each in sized if each is not None), {})
     title = "What a residual may be: every kind with the particles, the rate and the schedule of --kiti"
     return Study(name, title, tuple(replace(each, arms=_residuals(each)) for each in problems), TABLE_4)
 
@@ -206,12 +210,22 @@ def _optimizers() -> tuple[Arm, ...]:
     )
 
 
-def _sized(base: Problem, samples: int) -> Problem:
-    """The problem with as many training samples, trained for as many steps as before."""
+def _sized(base: Problem, samples: int) -> Problem | None:
+    """The problem with as many training samples, trained for as many steps as before; None if these are few epochs.
+
+    What is counted in epochs happens as often in a training as before: halvings of the learning rate, validations.
+    """
     config = resolve_config(read_config(base.config), list(base.settings))
     batch, before = config.training.batch_size, config.data.train
     assert before is not None
     steps = config.training.epochs * -(-before // batch)
+    epochs = round(steps / -(-samples // batch))
+    if epochs < FEWEST_EPOCHS and epochs < config.training.epochs:
+        return None
+
+    def stretched(every: int) -> int:
+        return max(1, round(every * epochs / config.training.epochs))
+
     made = max(SIZES) + 2 * HELD_BACK
     words = [
         word
@@ -228,7 +242,9 @@ def _sized(base: Problem, samples: int) -> Problem:
             f"data.train={samples}",
             f"data.validation={HELD_BACK}",
             f"data.test={HELD_BACK}",
-            f"training.epochs={max(1, round(steps / -(-samples // batch)))}",
+            f"training.epochs={epochs}",
+            f"training.validate_every={stretched(config.training.validate_every)}",
+            f"schedule.every={stretched(config.schedule.every)}",
         ),
         arms=(VANILLA, kiti(base.name)),
         dataset=f"{base.dataset or base.name}-{made}",

@@ -162,6 +162,19 @@ def test_training_sets_of_several_sizes_share_data_and_number_of_steps(kitipde, 
     assert epochs == [4, 2], "a batch of 5 samples: one step an epoch, or two"
 
 
+def test_learning_rates_fall_as_often_with_few_samples_as_with_many() -> None:
+    burgers, *_, last = ablation("samples", "paper", ("burgers",)).problems
+    for each, epochs, every in ((burgers, 50_000, 5_000), (last, 1_000, 100)):
+        config = resolve_config(read_config(each.config), list(each.settings))
+        assert (config.training.epochs, config.schedule.every) == (epochs, every)
+        assert config.training.epochs / config.training.validate_every == 100
+
+
+def test_sizes_that_would_be_trained_for_a_few_epochs_only_are_left_out() -> None:
+    names = [each.name for each in ablation("samples", "quick", ("heat",)).problems]
+    assert names == ["heat-20", "heat-50"]
+
+
 def test_a_run_of_other_settings_is_refused_before_anything_is_made(kitipde, tiny) -> None:
     assert kitipde("reproduce", "table4", "--seeds", 1, "--problems", "heat", "--arms", "kiti").code == 0
     line, plane = problems.PRESETS["quick"]
