@@ -11,11 +11,11 @@ RUN/seed-0/checkpoints/          what `--resume` continues from
 import json
 import os
 import shutil
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from types import NoneType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_origin
 
 from kitipde.config import AirfoilOFormerConfig, RunConfig, TrainingConfig
 from kitipde.config.load import read_config, resolve_config, write_config
@@ -55,6 +55,7 @@ class RunFacts:
         dimension: spatial axes.
         resolution: points per axis in training; of a mesh, its nodes.
         version: of this program.
+        dataset_config: the settings that made it; empty where they are not known.
     """
 
     dataset_path: str
@@ -63,6 +64,7 @@ class RunFacts:
     dimension: int
     resolution: int
     version: str
+    dataset_config: dict[str, Any] = field(default_factory=dict[str, Any])
 
     def save(self, run: Path) -> None:
         """Write `run.json`."""
@@ -219,7 +221,8 @@ def open_run(path: str | Path) -> Run:
         facts = RunFacts(**_read_json(folder / "run.json"))
     except TypeError as error:
         raise InputError(f"{folder / 'run.json'} is not of this version: {error}") from error
-    wrong = [each.name for each in fields(facts) if type(getattr(facts, each.name)) is not each.type]
+    kinds = {each.name: get_origin(each.type) or each.type for each in fields(facts)}
+    wrong = [name for name, kind in kinds.items() if type(getattr(facts, name)) is not kind]
     wrong += [name for name in ("dimension", "resolution") if name not in wrong and getattr(facts, name) < 1]
     if wrong:
         raise InputError(f"{folder / 'run.json'} is damaged: its {wrong[0]} is {getattr(facts, wrong[0])!r}")

@@ -92,6 +92,7 @@ class _Plan:
     subject: Subject
     replicas: tuple[Replica, ...]
     resolutions: tuple[int, ...]
+    stamp: str
     stored: Evaluation | None
 
     @property
@@ -120,13 +121,14 @@ def with_frames(run: Run, frames: int) -> Run:
 
 def _plan(run: Run, label: str, data: str | Path | None, resolutions: Sequence[int], remark: Remark) -> _Plan:
     subject = choose_subject(run, None if data is None else Path(data))
-    if not subject.own:
-        remark(f"{run.name}: {subject.path} is not the dataset it was trained on; all its samples are used")
+    if subject.remark is not None:
+        remark(f"{run.name}: {subject.remark}")
     check_resolutions(subject, resolutions, run.config.data.downsample)
     replicas = trained_replicas(run, remark)
-    stored = read_evaluation(run, label, subject, fingerprint(run, subject, replicas))
+    stamp = fingerprint(run, subject, replicas)
+    stored = read_evaluation(run, label, subject, stamp)
     wanted = set(resolutions) or set(default_resolutions(run, subject))
-    return _Plan(run, label, subject, replicas, tuple(sorted(wanted)), stored)
+    return _Plan(run, label, subject, replicas, tuple(sorted(wanted)), stamp, stored)
 
 
 def _with_stored_resolutions(plans: Sequence[_Plan]) -> list[_Plan]:
@@ -164,18 +166,31 @@ def trained_replicas(run: Run, remark: Remark) -> tuple[Replica, ...]:
 
 
 def _carry_out(plan: _Plan, progress: Callable[[int, str], None]) -> Evaluation:
+    models: Sequence[nn.Module] = ()
+    if plan.missing:
+        plan, models = _with_models(plan)
     if plan.missing or plan.stored is None:
-        evaluation = _compute(plan, progress)
-        write_evaluation(evaluation, fingerprint(plan.run, plan.subject, plan.replicas))
+        evaluation = _compute(plan, models, progress)
+        write_evaluation(evaluation, plan.stamp)
     else:
         evaluation = plan.stored
     return replace(evaluation, metrics=evaluation.metrics.sel(resolution=list(plan.resolutions)))
 
 
-def _compute(plan: _Plan, progress: Callable[[int, str], None]) -> Evaluation:
+def _with_models(plan: _Plan) -> tuple[_Plan, list[nn.Module]]:
+    """The trained networks, and the plan for them: a training that goes on may have replaced weights since."""
+    while True:
+        models = [replica.load_model() for replica in plan.replicas]
+        stamp = fingerprint(plan.run, plan.subject, plan.replicas)
+        if stamp == plan.stamp:
+            return plan, models
+        plan = replace(plan, stamp=stamp, stored=read_evaluation(plan.run, plan.label, plan.subject, stamp))
+
+
+def _compute(plan: _Plan, models: Sequence[nn.Module], progress: Callable[[int, str], None]) -> Evaluation:
     """Measure what is missing and join it to what is stored."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    models = [replica.load_model().to(device) for replica in plan.replicas]
+    models = [model.to(device) for model in models]
     per_resolution = len(plan.subject.samples) * len(models)
     with open_dataset(plan.subject.path) as dataset:
         measured = []

@@ -77,8 +77,8 @@ def evaluate_mesh_runs(
     plans = []
     for run, label in zip(runs, label_runs(runs), strict=True):
         subject = choose_subject(run, None if data is None else Path(data))
-        if not subject.own:
-            remark(f"{run.name}: {subject.path} is not the dataset it was trained on; all its samples are used")
+        if subject.remark is not None:
+            remark(f"{run.name}: {subject.remark}")
         plans.append(_Plan(run, label, subject, trained_replicas(run, remark)))
     total = sum(len(plan.subject.samples) * len(plan.replicas) for plan in plans)
     done, evaluations = 0, []

@@ -1,9 +1,13 @@
 """What a run is evaluated on: its own test split, or every sample of another file."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+
+from datagen.fields import sample_seeds
 from datagen.resampling import check_grid
 from datagen.store import Dataset, open_dataset
 from kitipde.data.windows import split_samples
@@ -11,6 +15,10 @@ from kitipde.errors import InputError
 from kitipde.runs import Run
 
 __all__ = ["Subject", "check_resolutions", "choose_subject", "default_resolutions", "possible_resolutions"]
+
+
+# Settings of a generator that change neither the equation nor the initial fields of its seeds.
+_NUMERICAL = {"device", "samples", "seed", "resolution", "solve_resolution", "tolerance", "step", "frames"}
 
 
 @dataclass(frozen=True)
@@ -25,6 +33,7 @@ class Subject:
         length: side of the periodic domain.
         samples: which samples of the file.
         own: whether this is the test split of the file that the run was trained on.
+        known: how many samples of the file are left out because the run was trained, or its epoch chosen, on them.
     """
 
     path: Path
@@ -34,6 +43,7 @@ class Subject:
     length: float
     samples: range
     own: bool
+    known: int = 0
 
     @property
     def folder(self) -> str:
@@ -43,19 +53,30 @@ class Subject:
     @property
     def description(self) -> str:
         """Which samples of which file, in words."""
-        which = "test split" if self.own else "all"
+        which = "test split" if self.own else "those not trained on" if self.known else "all"
         return f"{which}, {len(self.samples)} samples of {self.path.name}"
+
+    @property
+    def remark(self) -> str | None:
+        """What a person should know of data that are not the run's own."""
+        if self.own:
+            return None
+        used = "all its samples are used"
+        if self.known:
+            used = f"{self.known} of its samples are the same by seed and settings and are left out"
+        return f"{self.path} is not the dataset it was trained on; {used}"
 
 
 def choose_subject(run: Run, data: Path | None = None) -> Subject:
-    """The test split of the run's dataset, or all samples of another one.
+    """The test split of the run's dataset, or all samples of another one that the run does not know.
 
     Args:
         run: the run to evaluate.
         data: a dataset file; None for the one that the run was trained on.
 
     Raises:
-        InputError: if the run's dataset is missing or has changed, or the given one holds another equation.
+        InputError: if the run's dataset is missing or has changed, or the given one holds another equation, or nothing
+            that is new to the run.
     """
     path = data or run.dataset_path
     if data is None and not path.is_file():
@@ -105,7 +126,10 @@ def possible_resolutions(subject: Subject, wanted: Iterable[int], method: str) -
 
 
 def _subject(run: Run, dataset: Dataset, own: bool) -> Subject:
-    samples = split_samples(dataset.samples, run.config.data).test if own else range(dataset.samples)
+    if own:
+        samples, known = split_samples(dataset.samples, run.config.data).test, 0
+    else:
+        samples, known = _new_samples(run, dataset)
     if not samples:
         raise InputError(f"{dataset.path} has no test samples for {run.path} (data.test is 0)")
     return Subject(
@@ -116,4 +140,44 @@ def _subject(run: Run, dataset: Dataset, own: bool) -> Subject:
         length=dataset.length,
         samples=samples,
         own=own,
+        known=known,
     )
+
+
+def _new_samples(run: Run, dataset: Dataset) -> tuple[range, int]:
+    """The samples of another file that are in neither training nor validation split, and how many are.
+
+    A seed is a function, whatever the grid: a longer or finer file from the same generator begins with the samples of
+    the run.
+    """
+    made = run.facts.dataset_config or _config_of_trained_on(run)
+    seeded = {"seed", "samples"} <= made.keys() and "seed" in dataset.parameters
+    if not seeded or _law(made) != _law(dataset.config):
+        return range(dataset.samples), 0
+    split = split_samples(int(made["samples"]), run.config.data)
+    known = np.isin(dataset.parameter("seed"), sample_seeds(int(made["seed"]), (*split.train, *split.validation)))
+    new = np.flatnonzero(~known)
+    if not new.size:
+        raise InputError(
+            f"every sample of {dataset.path} is in the training or validation split of {run.path} (the same seeds and "
+            "settings); make others with another --seed"
+        )
+    samples = range(int(new[0]), int(new[-1]) + 1)
+    if len(samples) > new.size:
+        raise InputError(
+            f"samples that {run.path} was trained on lie among the others of {dataset.path}; give a file without them"
+        )
+    return samples, int(known.sum())
+
+
+def _config_of_trained_on(run: Run) -> Mapping[str, Any]:
+    """The settings of the run's dataset, for a run that does not have them, if the file is still there."""
+    try:
+        with open_dataset(run.dataset_path) as dataset:
+            return dataset.config if dataset.identity == run.dataset_identity else {}
+    except InputError:
+        return {}
+
+
+def _law(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in config.items() if name not in _NUMERICAL}

@@ -61,6 +61,7 @@ def start_run(config: RunConfig, out: Path, overwrite: bool = False) -> Run:
             dimension=data.train.dimension,
             resolution=data.train.grid[0],
             version=kitipde.__version__,
+            dataset_config=dict(dataset.config),
         )
         if config.training.tensorboard:
             check_tensorboard()

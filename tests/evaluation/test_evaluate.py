@@ -1,5 +1,6 @@
 """Evaluation of real (tiny) runs against the same numbers computed by hand."""
 
+import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,9 +12,13 @@ import pytest
 import torch
 import xarray as xr
 
+from datagen import generate as making
+from datagen.burgers import Burgers
+from datagen.machine import Machine
 from kitipde.errors import InputError
-from kitipde.evaluation import evaluate_runs, summarise
+from kitipde.evaluation import evaluate, evaluate_runs, summarise
 from kitipde.runs import Run
+from tests.evaluation.conftest import train_tiny
 
 
 def by_hand(run: Run, seed: int, data: Path, samples: slice, stride: int = 1) -> tuple[np.ndarray, np.ndarray]:
@@ -204,3 +209,78 @@ def test_diverged_seeds_are_counted_not_averaged(vanilla_run: Run):
     assert (row.mse.mean, row.mse.diverged, str(row.mse)) == (None, 1, "diverged (1 of 3)")
     expected = evaluation.errors("relative_l2", 32)[:, 1:].mean()
     assert row.relative_l2.mean == pytest.approx(expected)
+
+
+def test_weights_that_are_replaced_meanwhile_are_not_taken_for_those_that_were_measured(
+    vanilla_run: Run, kiti_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    copy = tmp_path / "copy"
+    shutil.copytree(vanilla_run.path, copy, ignore=shutil.ignore_patterns("evaluation"))
+    measure = evaluate._measure
+
+    def measure_while_training_goes_on(*given):
+        measured = measure(*given)
+        shutil.copy(kiti_run.replicas[0].best_path, copy / "seed-0" / "best.safetensors")
+        return measured
+
+    monkeypatch.setattr(evaluate, "_measure", measure_while_training_goes_on)
+    before = evaluate_runs([copy], None, [32])[0].errors("mse", 32)
+    monkeypatch.setattr(evaluate, "_measure", measure)
+    after = evaluate_runs([copy], None, [32])[0].errors("mse", 32)
+    assert (before[0] != after[0]).all()
+    np.testing.assert_array_equal(before[1:], after[1:])
+
+
+def test_weights_that_were_replaced_before_they_were_read_have_their_own_stamp(
+    vanilla_run: Run, kiti_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    copy = tmp_path / "copy"
+    shutil.copytree(vanilla_run.path, copy, ignore=shutil.ignore_patterns("evaluation"))
+    with_models = evaluate._with_models
+
+    def with_newer_models(plan):
+        shutil.copy(kiti_run.replicas[0].best_path, copy / "seed-0" / "best.safetensors")
+        return with_models(plan)
+
+    monkeypatch.setattr(evaluate, "_with_models", with_newer_models)
+    evaluate_runs([copy], None, [32])
+    monkeypatch.setattr(evaluate, "_measure", None)
+    evaluate_runs([copy], None, [32])
+
+
+@pytest.fixture(scope="module")
+def trained_on_generated(workshop: Path) -> Run:
+    """Trained on the first 6 of 10 samples of seed 0, its epoch chosen on the next 2."""
+    data = make_burgers(workshop / "made.h5", 10, 32)
+    return train_tiny(data, workshop / "generated", "{data: {train: 6, validation: 2, test: 2, resolution: 32}}")
+
+
+def make_burgers(path: Path, samples: int, points: int, **more: float) -> Path:
+    recipe = Burgers(samples=samples, resolution=points, **more)
+    work, machine = making.plan(recipe, path, "cpu"), Machine("cpu", "cpu", 0, 1)
+    making.generate(work, recipe, machine)
+    making.join(work)
+    return path
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_samples_of_the_same_seeds_are_not_tested_on(trained_on_generated: Run, tmp_path: Path, moved: bool):
+    run = tmp_path / "run"
+    shutil.copytree(trained_on_generated.path, run)
+    if not moved:
+        # A run that does not know the settings of its data looks at the file.
+        facts = json.loads((run / "run.json").read_text())
+        del facts["dataset_config"]
+        (run / "run.json").write_text(json.dumps(facts))
+    else:
+        (run / "run.json").write_text((run / "run.json").read_text().replace("made.h5", "gone.h5"))
+    remarks: list[str] = []
+    longer = make_burgers(tmp_path / "longer.h5", 12, 64)
+    (evaluation,) = evaluate_runs([run], longer, [32], remark=remarks.append)
+    assert evaluation.metrics["sample"].values.tolist() == [8, 9, 10, 11]
+    assert "8 of its samples are the same" in " ".join(remarks)
+    assert "those not trained on, 4 samples" in evaluation.subject.description
+    with pytest.raises(InputError, match=r"every sample of .* is in the training or validation split"):
+        evaluate_runs([run], make_burgers(tmp_path / "shorter.h5", 8, 64), [32])
+    other = make_burgers(tmp_path / "viscous.h5", 8, 64, viscosity=0.2)
+    assert evaluate_runs([run], other, [32])[0].metrics.sizes["sample"] == 8
