@@ -11,7 +11,7 @@ from kitipde.evaluation.evaluate import evaluate_runs
 from kitipde.evaluation.mesh import all_on_mesh, evaluate_mesh_runs
 from kitipde.evaluation.mesh_records import MeshEvaluation, mesh_metric
 from kitipde.evaluation.records import Evaluation, metric
-from kitipde.evaluation.statistics import Comparison, compare_errors, verdict
+from kitipde.evaluation.statistics import Comparison, compare_errors, pair_seeds, verdict
 from kitipde.runs import Run, open_run
 
 __all__ = ["RunComparison", "compare_evaluations", "compare_runs"]
@@ -185,12 +185,11 @@ def _pair(
     if a.run.config.training.batch_size != b.run.config.training.batch_size:
         remarks.append("seeds are not paired: the runs have other batch sizes, so the same seed saw other batches")
         return a.seeds, b.seeds, False
-    common = tuple(seed for seed in a.seeds if seed in b.seeds)
-    if len(common) == len(a.seeds) == len(b.seeds):
-        return common, common, True
-    if len(common) >= 2 or (common and min(len(a.seeds), len(b.seeds)) == 1):
-        listed = ", ".join(map(str, common))
-        remarks.append(f"only the seeds that both runs have are compared: {listed}")
+    common = pair_seeds(a.seeds, b.seeds)
+    if common:
+        if not len(common) == len(a.seeds) == len(b.seeds):
+            listed = ", ".join(map(str, common))
+            remarks.append(f"only the seeds that both runs have are compared: {listed}")
         return common, common, True
     remarks.append(f"seeds are not paired: {a.label} has {_list(a.seeds)}, {b.label} has {_list(b.seeds)}")
     return a.seeds, b.seeds, False

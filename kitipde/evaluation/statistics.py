@@ -19,26 +19,30 @@ References:
     Hesterberg, "What teachers should know about the bootstrap", The American Statistician 69 (2015): its narrowness.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from math import comb
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from jaxtyping import Float
 from scipy import stats
 
-__all__ = ["CONFIDENCE", "Comparison", "compare_errors", "verdict"]
+__all__ = ["CONFIDENCE", "Comparison", "compare_errors", "pair_seeds", "verdict"]
 
 CONFIDENCE = 0.95
 
 # Two seeds have one degree of freedom: an interval that spans everything, or luck.
 _FEWEST_SEEDS = 3
+# With fewer the rank test over test samples has no p below 0.05, whatever the errors.
+_FEWEST_SAMPLES = 6
 _RESAMPLES = 2000
 _MOST_SEEDS = 1000
 _POWER = 0.8
 
 Errors = Float[np.ndarray, "seeds samples"]
+_Seed = TypeVar("_Seed", int, str)
 
 
 @dataclass(frozen=True)
@@ -92,6 +96,17 @@ class Comparison:
         return not self.low <= 1.0 <= self.high and over_seeds and self.p_value_samples <= level
 
 
+def pair_seeds(a: Sequence[_Seed], b: Sequence[_Seed]) -> tuple[_Seed, ...]:
+    """The seeds of two models to compare in pairs; none if all of both had better be compared without.
+
+    A pair shares initial weights and batches, so that its difference scatters less; but pairs that are few, or are few
+    of the seeds there are, know less than all seeds do.
+    """
+    common = tuple(seed for seed in a if seed in b)
+    fewest = min(len(a), len(b))
+    return common if fewest < _FEWEST_SEEDS or len(common) >= max(_FEWEST_SEEDS, fewest / 2) else ()
+
+
 def compare_errors(a: Errors, b: Errors, *, paired: bool = True, rng_seed: int = 0) -> Comparison:
     """Compare two matrices of errors on the same test samples.
 
@@ -124,7 +139,7 @@ def compare_errors(a: Errors, b: Errors, *, paired: bool = True, rng_seed: int =
         seeds=seeds,
         samples=samples,
         paired=paired,
-        seeds_needed=_seeds_needed(abs(np.log(ratio)), parts, min(seeds)),
+        seeds_needed=_seeds_needed(abs(np.log(ratio)), parts, min(seeds)) if samples >= _FEWEST_SAMPLES else None,
     )
 
 
@@ -153,7 +168,11 @@ def verdict(comparison: Comparison, a: str = "A", b: str = "B") -> str:
         f"no difference can be told with {_count(comparison)} seeds: the error of {b} is {_change(comparison.ratio)} "
         f"that of {a}, 95 % interval {_change(comparison.low)} to {_change(comparison.high)}"
     )
-    if comparison.seeds_needed is not None:
+    if comparison.samples < _FEWEST_SAMPLES:
+        text += (
+            f"; a difference needs at least {_FEWEST_SAMPLES} test samples to be seen, here are {comparison.samples}"
+        )
+    elif comparison.seeds_needed is not None:
         text += f"; a difference of this size would need about {comparison.seeds_needed} seeds to be seen"
     return text
 

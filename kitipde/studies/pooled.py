@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float
 
 from kitipde.errors import InputError, unknown
-from kitipde.evaluation.statistics import compare_errors, verdict
+from kitipde.evaluation.statistics import compare_errors, pair_seeds, verdict
 from kitipde.evaluation.summary import Estimate, estimate
 from kitipde.studies.results import Row, Table
 
@@ -128,18 +128,25 @@ def _compared(row: Row, reference: Row) -> Row:
         return row
     if row.published is not None and reference.published is not None:
         row = replace(row, published_ratio=row.published / reference.published)
-    common = [seed for seed in seeds if seed in reference.errors]
-    paired = len(common) == len(seeds) or len(common) > 1
-    theirs = _matrix(reference, common if paired else sorted(reference.errors, key=int))
-    ours = _matrix(row, common) if paired else errors
+    if (row.metric, row.data) != (reference.metric, reference.data):
+        raise InputError(
+            f"{row.problem}: {row.name} and {reference.name} were tested on other data, or by another error, and "
+            "cannot be compared"
+        )
+    all_theirs = sorted(reference.errors, key=int)
+    common = pair_seeds(seeds, all_theirs)
+    theirs, ours = _matrix(reference, common or all_theirs), _matrix(row, common or seeds)
     defined = ~(np.isnan(ours).any(0) | np.isnan(theirs).any(0))
     ours, theirs = ours[:, defined], theirs[:, defined]
     if not (np.isfinite(ours).all() and np.isfinite(theirs).all()) or ours.shape[1] < 2:
         return replace(row, verdict="no comparison: some predictions are not finite")
-    result = compare_errors(theirs, ours, paired=paired)
-    return replace(
-        row, ratio=result.ratio, low=result.low, high=result.high, verdict=verdict(result, reference.name, row.name)
-    )
+    result = compare_errors(theirs, ours, paired=bool(common))
+    words = verdict(result, reference.name, row.name)
+    if not common:
+        words += f" (not paired: {reference.name} has other seeds)"
+    elif not len(common) == len(seeds) == len(all_theirs):
+        words += f" (the seeds that both have: {', '.join(common)})"
+    return replace(row, ratio=result.ratio, low=result.low, high=result.high, verdict=words)
 
 
 def _matrix(row: Row, seeds: Sequence[str]) -> Float[np.ndarray, "seeds samples"]:

@@ -24,6 +24,16 @@ def test_a_scaled_error_has_exactly_the_scale_as_its_ratio_and_no_doubt_about_it
     assert comparison.different
 
 
+def test_few_test_samples_are_named_as_what_is_missing():
+    a = errors(10, 5, 0.02, 0.02, np.random.default_rng(0))
+    comparison = compare_errors(a, 0.3 * a)
+    assert not comparison.different
+    assert comparison.seeds_needed is None
+    assert verdict(comparison).endswith("a difference needs at least 6 test samples to be seen, here are 5")
+    a = errors(10, 6, 0.02, 0.02, np.random.default_rng(0))
+    assert compare_errors(a, 0.3 * a).different
+
+
 def test_equal_errors_are_no_difference():
     a = errors(5, 30, 0.2, 0.5, np.random.default_rng(0))
     comparison = compare_errors(a, a.copy())

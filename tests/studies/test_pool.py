@@ -67,9 +67,29 @@ def test_pooled_seeds_give_what_one_study_of_all_would(tmp_path) -> None:
 
 
 def test_one_file_is_compared_anew_and_only_common_seeds_are_paired(tmp_path) -> None:
+    only = write(tmp_path / "a", row("vanilla", range(3)), row("kiti", range(4)))
+    found = pooled_results([only]).rows[1]
+    expected = compare_errors(ERRORS["vanilla"][:3], ERRORS["kiti"][:3])
+    assert found.ratio == pytest.approx(expected.ratio, rel=1e-5)
+    assert found.verdict.endswith("(the seeds that both have: 0, 1, 2)")
+
+
+def test_few_common_seeds_do_not_throw_the_others_away(tmp_path) -> None:
     only = write(tmp_path / "a", row("vanilla", range(3)), row("kiti", range(1, 4)))
-    expected = compare_errors(ERRORS["vanilla"][1:3], ERRORS["kiti"][1:3])
-    assert pooled_results([only]).rows[1].ratio == pytest.approx(expected.ratio, rel=1e-5)
+    found = pooled_results([only]).rows[1]
+    expected = compare_errors(ERRORS["vanilla"][:3], ERRORS["kiti"][1:], paired=False)
+    assert (found.ratio, found.low) == pytest.approx((expected.ratio, expected.low), rel=1e-5)
+    assert "not paired" in found.verdict
+
+
+@pytest.mark.parametrize("change", [{"data": "other"}, {"metric": "rmse"}])
+def test_a_model_and_its_reference_are_of_the_same_data_and_error(tmp_path, change) -> None:
+    first, second = (
+        write(tmp_path / "a", row("vanilla", range(3))),
+        write(tmp_path / "b", row("kiti", range(3), **change)),
+    )
+    with pytest.raises(InputError, match="Burgers: kiti and vanilla were tested on other data, or by another error"):
+        pooled_results([first, second])
 
 
 def test_another_reference_comes_first_and_nothing_is_left_of_the_old_one(tmp_path) -> None:
