@@ -24,6 +24,8 @@ def count_flops(model: nn.Module, inputs: torch.Tensor) -> int:
         aten._fft_c2c: _complex_fft,
         aten.mm: _product,
         aten.bmm: _product,
+        # Adds into its first argument: torch's counter knows the form alone that makes a new one.
+        aten.addmm_: _added_product,
     }
     with torch.no_grad(), FlopCounterMode(display=False, custom_mapping=rules) as counter:
         model(inputs)
@@ -47,8 +49,14 @@ def _product(a: torch.Tensor, b: torch.Tensor, *_: Any, out_val: torch.Tensor, *
     return out_val.numel() * a.shape[-1] * (8 if a.is_complex() else 2)
 
 
+def _added_product(
+    into: torch.Tensor, a: torch.Tensor, b: torch.Tensor, *_: Any, out_val: torch.Tensor, **__: Any
+) -> int:
+    return _product(a, b, out_val=out_val)
+
+
 # Asks the counter for tensors instead of their shapes: whether they are complex matters.
-_product._get_raw = True  # pyright: ignore[reportFunctionMemberAccess]
+_product._get_raw = _added_product._get_raw = True  # pyright: ignore[reportFunctionMemberAccess]
 
 
 def _transform(shape: Sequence[int], dims: Sequence[int]) -> int:

@@ -1,9 +1,13 @@
 """Counted operations against counts by hand."""
 
+import pytest
 import torch
 
+from kitipde.config import RunConfig
 from kitipde.evaluation.cost import run_cost
+from kitipde.models import build_model, example_input
 from kitipde.models.flops import count_flops
+from kitipde.models.spectral import SpectralConv
 from kitipde.runs import Run
 
 
@@ -33,6 +37,18 @@ def test_a_complex_product_counts_four_real_ones():
 
 def test_a_linear_layer_counts_two_operations_a_weight_and_row():
     assert count_flops(torch.nn.Linear(10, 20, bias=False), torch.zeros(3, 10)) == 2 * 3 * 10 * 20
+
+
+@pytest.mark.parametrize(("dimension", "points"), [(1, 64), (2, 16)])
+def test_layers_joined_into_one_count_as_much_as_their_parts(dimension: int, points: int):
+    config = RunConfig.model_validate({"model": {"modes": 4, "width": 8}})
+    model, inputs = build_model(config, dimension).eval(), example_input(config, dimension, points)
+    joined = count_flops(model, inputs)
+    for part in model.modules():
+        # What a hook watches is called on its own.
+        if isinstance(part, SpectralConv):
+            part.register_forward_hook(lambda *_: None)
+    assert joined == count_flops(model, inputs)
 
 
 def test_the_cost_of_a_run_is_what_its_seeds_recorded(vanilla_run: Run):
