@@ -28,6 +28,7 @@ from kitipde.training.launch import launch, on_first
 from kitipde.training.loop import Trainer
 from kitipde.training.objective import check_unroll, fit
 from kitipde.training.optimizer import make_optimizer
+from kitipde.training.provenance import forget_peak_memory
 from kitipde.training.record import check_tensorboard
 from kitipde.training.standing import TrainingData
 
@@ -129,6 +130,7 @@ def train(run: Run, progress: ProgressLine, remark: Callable[[str], None], fabri
                 if start is None:
                     break
                 chosen = [replica for replica in replicas if replica.seed in start.seeds]
+                forget_peak_memory(fabric.device)
                 with progress(f"{run.name} {_named(start.seeds)}") as report:
                     Trainer(run.config, data, chosen, fabric, remark, start.state).run(report, interrupt)
                 fabric.barrier()
