@@ -226,12 +226,15 @@ class AccelerationResidual(CollisionResidual):
     def __init__(self, config: ResidualConfig, layer: int) -> None:
         super().__init__(config, layer)
         self.velocity: Tensor | None = None
+        # Velocities that nobody takes would stay, with the graph they came from: such a model cannot be copied.
+        self.followed = False
         # Outside of the module's registered children: the layer before is a neighbour, not a part.
         object.__setattr__(self, "before", None)
 
     def follow(self, before: "AccelerationResidual") -> None:
         """Takes the velocities that `before` leaves behind."""
         object.__setattr__(self, "before", before)
+        before.followed = True
 
     def in_sum(self, like: Float[Tensor, "B C *S"]) -> SumInPlace | None:
         # Velocities go on to the next layer.
@@ -245,9 +248,10 @@ class AccelerationResidual(CollisionResidual):
             before.velocity = None
         velocity, key = start + dt * v, self.new_key()
         moved, statistics = self.collided(x, velocity, key, self.rule)
-        # The same collisions without a change of position end at x + dt·v', which shows v'.
-        held, _ = self.collided(x, velocity, key, self.rule._replace(update_position=False))
-        self.velocity = (held - x) / dt
+        if self.followed:
+            # The same collisions without a change of position end at x + dt·v', which shows v'.
+            held, _ = self.collided(x, velocity, key, self.rule._replace(update_position=False))
+            self.velocity = (held - x) / dt
         tally(self.collision_tally, statistics)
         return moved
 

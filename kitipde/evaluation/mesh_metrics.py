@@ -22,6 +22,7 @@ from torch import Tensor
 from datagen.store import Mesh
 from datagen.store.mesh import NODE_TYPES
 from kitipde.data.mesh import momentum
+from kitipde.evaluation.metrics import or_infinite
 
 __all__ = [
     "BATCH",
@@ -59,10 +60,11 @@ def flow_errors(
     target: Float[Tensor, "samples frames nodes 4"],
     region: Bool[Tensor, " nodes"],
 ) -> FlowErrors:
-    """Errors of flows in SI units, summed in float64."""
+    """Errors of flows in SI units, summed in float64; infinite for a prediction that is not finite."""
     predicted, true = prediction.double(), target.double()
     gap = (momentum(predicted) - momentum(true))[:, :, region]
-    return FlowErrors((predicted - true).square().mean(2), true.square().mean(2), gap.square().mean((2, 3)))
+    squared, momentum_squared = (predicted - true).square().mean(2), gap.square().mean((2, 3))
+    return FlowErrors(or_infinite(squared), true.square().mean(2), or_infinite(momentum_squared))
 
 
 def table4(momentum_squared: Float[np.ndarray, "*seeds samples frames"]) -> Float[np.ndarray, "*seeds batches"]:
@@ -126,7 +128,7 @@ def stream_of(first: Float[Tensor, "samples nodes 4"], node_type: Int[Tensor, " 
 def force_coefficients(
     pressure: Float[Tensor, "samples frames nodes"], wall: Wall, stream: Stream
 ) -> tuple[Float[Tensor, "samples frames"], Float[Tensor, "samples frames"]]:
-    """Coefficients of lift and drag; NaN without an airfoil."""
+    """Coefficients of lift and drag; NaN without an airfoil, infinite where the pressure is not finite."""
     if not len(wall.edges):
         empty = torch.full(pressure.shape[:2], torch.nan, dtype=torch.float64)
         return empty, empty.clone()
@@ -135,4 +137,4 @@ def force_coefficients(
     along = stream.direction[:, None]
     drag = (force * along).sum(-1)
     lift = force[..., 1] * along[..., 0] - force[..., 0] * along[..., 1]
-    return lift, drag
+    return or_infinite(lift), or_infinite(drag)

@@ -33,6 +33,7 @@ __all__ = [
     "join",
     "join_spectra",
     "measure",
+    "or_infinite",
     "over_rollout",
     "power_above",
 ]
@@ -285,17 +286,17 @@ def _measure_chunk(
     power, mean = target.square().mean(axes), target.mean(axes)
     prediction_mean = prediction.mean(axes)
     errors = FrameErrors(
-        mse=_or_infinite(error.square().mean(axes)),
+        mse=or_infinite(error.square().mean(axes)),
         target_mean=mean,
         target_power=power,
-        error_h1=_or_infinite((error_power * h1_weight).flatten(2).sum(-1)),
+        error_h1=or_infinite((error_power * h1_weight).flatten(2).sum(-1)),
         target_h1=(target_power * h1_weight).flatten(2).sum(-1),
-        max_error=_or_infinite(error.abs().amax(axes)),
-        band_low=_or_infinite(low.sum(-1).sqrt()),
-        band_middle=_or_infinite(middle.sum(-1).sqrt()),
-        band_high=_or_infinite(high.sum(-1).sqrt()),
-        mean_drift=_or_infinite(prediction_mean - mean),
-        power_drift=_ratio(_or_infinite(prediction.square().mean(axes)), power) - 1.0,
+        max_error=or_infinite(error.abs().amax(axes)),
+        band_low=or_infinite(low.sum(-1).sqrt()),
+        band_middle=or_infinite(middle.sum(-1).sqrt()),
+        band_high=or_infinite(high.sum(-1).sqrt()),
+        mean_drift=or_infinite(prediction_mean - mean),
+        power_drift=_ratio(or_infinite(prediction.square().mean(axes)), power) - 1.0,
         correlation=_correlation(prediction, target),
     )
     spectra = Spectra(len(target), target_shells.sum(0), prediction_shells.sum(0), error_shells.sum(0))
@@ -351,6 +352,6 @@ def _ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
     return torch.where(denominator > 0, numerator / denominator, torch.nan)
 
 
-def _or_infinite(error: Tensor) -> Tensor:
+def or_infinite(error: Tensor) -> Tensor:
     """Infinity for the NaN that a prediction which is not finite leaves."""
     return error.nan_to_num(nan=torch.inf, posinf=torch.inf, neginf=-torch.inf)

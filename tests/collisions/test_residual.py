@@ -260,6 +260,16 @@ def test_acceleration_kind_starts_anew_in_each_forward_pass_and_survives_a_copy(
     assert torch.equal(*outputs)
 
 
+def test_acceleration_kind_is_copied_between_training_steps():
+    model = make_residuals(ResidualConfig(kind="kiti-acceleration", coll_coef=0.9, collision_heads=4), 2)
+    x, a = features()
+    h = x
+    for module in model:
+        h = module(h, a.requires_grad_())
+    h.sum().backward()
+    copy.deepcopy(model)
+
+
 def test_gaussian_noise_has_the_variance_of_collisions_of_random_pairs():
     generator = torch.Generator().manual_seed(0)
     velocity = torch.randn(2000, 8, 6, generator=generator, dtype=torch.float64)

@@ -15,6 +15,7 @@ from kitipde.data.mesh import load_mesh_windows
 from kitipde.evaluation.mesh import evaluate_mesh_runs
 from kitipde.evaluation.mesh_metrics import flow_errors, force_coefficients, stream_of, table4, wall_of
 from kitipde.evaluation.mesh_records import MESH_METRICS
+from kitipde.evaluation.summary import estimate
 from tests.conftest import settings
 from tests.data.mesh_files import RECIPE, write_mesh_data
 
@@ -31,6 +32,21 @@ def test_momentum_error_is_taken_in_the_region_alone_over_both_components() -> N
     assert float(errors.momentum) == pytest.approx((1 + 1 + 0 + 9) / 4)
     assert errors.squared[0, 0].tolist() == pytest.approx([49.0**2 / 3, 3.0, 1 / 3, 0.0])
     assert errors.power[0, 0].tolist() == [1.0, 1.0, 1.0, 1.0]
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_prediction_that_is_not_finite_is_infinitely_wrong(bad: float) -> None:
+    truth = torch.ones(3, 2, 3, 4)
+    prediction = truth + 0.01
+    prediction[1, 1, 0] = bad
+    errors = flow_errors(prediction, truth, REGION)
+    assert errors.momentum.isfinite().tolist() == [[True, True], [True, False], [True, True]]
+    assert errors.squared[1, 1].tolist() == [float("inf")] * 4
+    assert estimate(errors.momentum.mean(-1).numpy()[None]).diverged == 1
+    mesh = triangulated(RECIPE.grid())
+    stream = stream_of(torch.ones(1, len(mesh.x), 4), torch.full((len(mesh.x),), 2))
+    forces = force_coefficients(torch.full((1, 1, len(mesh.x)), bad), wall_of(mesh), stream)
+    assert not any(each.isfinite().any() or each.isnan().any() for each in forces)
 
 
 def test_table_4_takes_one_root_a_batch_of_sixteen() -> None:
