@@ -1,6 +1,7 @@
 """How often the comparison's interval holds the truth and how often its verdict is wrong, in simulated studies.
 
     python -P benchmarks/statistics.py --studies 1000 --out table.md
+    python -P benchmarks/statistics.py --studies 1000 --laws normal --difficulty 1.5      # very uneven test samples
 
 A study trains two models with K seeds and tests them on M samples. The logarithm of an error is the sum of the sample's
 difficulty (common to both models), an effect of the seed, one of the sample on this model, and one of the two together;
@@ -11,8 +12,8 @@ same law, so the true ratio is exactly the factor that one of them is multiplied
 import argparse
 import sys
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,12 +27,13 @@ LAWS = ("normal", "t5", "skewed")
 
 @dataclass(frozen=True)
 class Spread:
-    """Standard deviations of the parts of log error."""
+    """Standard deviations of the parts of log error; `difficulty` is that of a sample for both models."""
 
     name: str
     seed: float
     sample: float
     interaction: float
+    difficulty: float = 0.5
 
 
 SPREADS = (
@@ -70,7 +72,7 @@ def study(
     law: str, seeds: int, samples: int, spread: Spread, ratio: float, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """Errors [seeds, samples] of the two models of one study."""
-    difficulty = 0.5 * draw(law, (1, samples), rng)
+    difficulty = spread.difficulty * draw(law, (1, samples), rng)
 
     def errors() -> np.ndarray:
         effects = (
@@ -97,15 +99,15 @@ def rates(law: str, seeds: int, samples: int, spread: Spread, studies: int, rng:
     return Rates(covered / studies, wrong / studies, found / studies)
 
 
-def table(studies: int, seed: int) -> Iterator[str]:
+def table(studies: int, seed: int, laws: Sequence[str], difficulty: float) -> Iterator[str]:
     """The results as rows of a Markdown table."""
     rng = np.random.default_rng(seed)
     yield "| law | seeds | test samples | main spread | coverage | false verdicts | finds a ratio of 0.75 |"
     yield "|---|---|---|---|---|---|---|"
-    for law in LAWS:
+    for law in laws:
         for seeds in SEED_COUNTS:
             for samples in TEST_SAMPLES:
-                for spread in SPREADS:
+                for spread in (replace(each, difficulty=difficulty) for each in SPREADS):
                     result = rates(law, seeds, samples, spread, studies, rng)
                     numbers = (result.coverage, result.false_verdicts, result.found)
                     cells = " | ".join(f"{100 * number:.1f} %" for number in numbers)
@@ -119,10 +121,12 @@ def main() -> None:
     )
     parser.add_argument("--studies", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--laws", nargs="+", choices=LAWS, default=LAWS)
+    parser.add_argument("--difficulty", type=float, default=0.5, help="deviation of log error from sample to sample")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     started = time.perf_counter()
-    text = "\n".join(table(options.studies, options.seed)) + "\n"
+    text = "\n".join(table(options.studies, options.seed, options.laws, options.difficulty)) + "\n"
     print(f"{time.perf_counter() - started:.0f} s", file=sys.stderr)
     if options.out is None:
         print(text)
