@@ -1,5 +1,6 @@
 """`kitipde train MODEL`: train a neural operator on a dataset, for one seed or many."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,7 +20,9 @@ MODELS = {"fno": ("fno",), "oformer": ("oformer", "oformer-airfoil")}
 
 
 def train(
-    model: Annotated[str, typer.Argument(help="Which network: fno or oformer.")],
+    model: Annotated[
+        str | None, typer.Argument(help="Which network: fno or oformer; a run that is continued knows its own.")
+    ] = None,
     data: Annotated[Path | None, typer.Option(help="Dataset made by `kitipde generate` or `kitipde import`.")] = None,
     config: Annotated[
         str | None,
@@ -45,19 +48,24 @@ def train(
     The run folder holds the resolved settings, a line of metrics an epoch, the weights of the best epoch on the
     validation split, and the state from which --resume continues.
     """
-    if model not in MODELS:
+    if model is not None and model not in MODELS:
         raise unknown("model", model, MODELS)
     switches = {"deterministic": deterministic, "track_condensation": track_condensation}
     assignments = [*(assignments or []), *(f"training.{name}=true" for name, given in switches.items() if given)]
     if resume and (data or config or assignments or kiti is not None or overwrite):
         raise InputError("--resume keeps the settings of the run: only --out and --seeds go with it")
-    settings = _saved_settings(out) if resume else _settings(model, data, config, assignments, kiti, seeds)
+    if resume:
+        settings = _saved_settings(out, model)
+    elif model is None:
+        raise InputError(f"which network? name one: {', '.join(MODELS)}")
+    else:
+        settings = _settings(model, data, config, assignments, kiti, seeds)
     from kitipde.training.launch import launch, on_first
     from kitipde.training.run import continue_run, start_run
     from kitipde.training.run import train as train_run
 
     fabric = launch(settings.training)
-    folder = out or _default_folder(model, settings)
+    folder = out or _default_folder(settings)
     try:
         if resume:
             path = on_first(fabric, lambda: continue_run(folder, seeds).path)
@@ -74,7 +82,7 @@ def train(
         raise typer.Exit(2) from error
     except KeyboardInterrupt:
         if fabric.is_global_zero:
-            remark(f"the state is saved; continue with: kitipde train {model} --resume --out {folder}")
+            remark(f"the state is saved; continue with: kitipde train --resume --out {shlex.quote(str(folder))}")
         raise
     if fabric.is_global_zero:
         _summary(run)
@@ -117,17 +125,21 @@ def _shipped(model: str, data: Path | None) -> str:
     return name
 
 
-def _default_folder(model: str, config: "RunConfig") -> Path:
+def _default_folder(config: "RunConfig") -> Path:
+    model = next(model for model, names in MODELS.items() if config.model.name in names)
     dataset = "" if config.data.path is None else f"-{config.data.path.stem}"
     return Path("runs") / f"{model}{dataset}-{config.residual.kind}"
 
 
-def _saved_settings(out: Path | None) -> "RunConfig":
+def _saved_settings(out: Path | None, model: str | None) -> "RunConfig":
     from kitipde.runs import open_run
 
     if out is None:
         raise InputError("--resume needs --out RUN, the run to continue")
-    return open_run(out).config
+    config = open_run(out).config
+    if model is not None and config.model.name not in MODELS[model]:
+        raise InputError(f"{out} is a run of the model '{config.model.name}', not '{model}'")
+    return config
 
 
 def _summary(run: "Run") -> None:

@@ -18,6 +18,7 @@ from torch import Tensor
 from datagen.store import Dataset, Mesh
 from datagen.store.mesh import NODE_TYPES
 from kitipde.config import DataConfig
+from kitipde.data.windows import refuse_not_finite
 from kitipde.errors import InputError, unknown
 
 __all__ = ["FIELDS", "MeshScaling", "MeshWindows", "load_mesh_windows", "mesh_scaling", "momentum"]
@@ -120,8 +121,8 @@ def load_mesh_windows(
         region: bounds of the region of interest along x and y, in metres.
 
     Raises:
-        InputError: no mesh, a field missing, fewer frames than asked for, settings that only a grid has, or no node in
-            the region of interest.
+        InputError: no mesh, a field missing or not finite, fewer frames than asked for, settings that only a grid has,
+            or no node in the region of interest.
     """
     mesh = _check(dataset)
     _check_settings(config)
@@ -134,7 +135,9 @@ def load_mesh_windows(
         )
     fields = torch.empty(len(samples), needed, len(mesh.x), len(FIELDS))
     for channel, name in enumerate(FIELDS):
-        fields[..., channel] = torch.from_numpy(dataset.read(name, samples, slice(0, needed)))
+        array = dataset.read(name, samples, slice(0, needed))
+        refuse_not_finite(dataset, name, samples, array)
+        fields[..., channel] = torch.from_numpy(array)
     corner = np.array([mesh.x.min(), mesh.y.min()])
     (left, right), (low, high) = region
     inside = (mesh.x > left) & (mesh.x < right) & (mesh.y > low) & (mesh.y < high)

@@ -4,6 +4,8 @@ A *window* is one learning problem: the frames that are given and those that fol
 (Burgers: u(0) ↦ u(1)) there is one of each.
 """
 
+import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +17,7 @@ from datagen.store import Dataset
 from kitipde.config import DataConfig
 from kitipde.errors import InputError, unknown
 
-__all__ = ["Split", "Windows", "load_windows", "split_samples"]
+__all__ = ["Split", "Windows", "load_windows", "refuse_not_finite", "split_samples"]
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,8 @@ def load_windows(dataset: Dataset, config: DataConfig, samples: range, resolutio
         resolution: points per axis; none for the stored grid.
 
     Raises:
-        InputError: for a variable or frames that the file does not hold, or a grid it cannot be brought to.
+        InputError: for a variable or frames that the file does not hold, values that are not finite, or a grid it
+            cannot be brought to.
     """
     for role, name in (("data.input", config.input), ("data.target", config.target)):
         if name not in dataset.fields:
@@ -100,6 +103,7 @@ def load_windows(dataset: Dataset, config: DataConfig, samples: range, resolutio
 
     def read(name: str, frames: slice | None) -> Tensor:
         array = dataset.read(name, _slice(samples), frames, resolution, config.downsample)
+        refuse_not_finite(dataset, name, samples, array)
         tensor = torch.from_numpy(np.ascontiguousarray(array))
         return tensor if frames is not None else tensor.unsqueeze(1)
 
@@ -112,6 +116,21 @@ def load_windows(dataset: Dataset, config: DataConfig, samples: range, resolutio
         times=None if wanted is None or dataset.times is None else np.asarray(dataset.times)[wanted],
         field=config.target,
         units=str(dataset.description(config.target).get("units", "")),
+    )
+
+
+def refuse_not_finite(dataset: Dataset, name: str, samples: Sequence[int], values: np.ndarray) -> None:
+    """What is not finite would make every loss so.
+
+    Raises:
+        InputError: naming the first sample with such a value.
+    """
+    if np.isfinite(values).all():
+        return
+    first = next(sample for sample, each in zip(samples, values, strict=True) if not np.isfinite(each).all())
+    raise InputError(
+        f"{name} of sample {first} of {dataset.path} holds values that are not finite "
+        f"(all that is wrong with the file: kitipde info {shlex.quote(str(dataset.path))} --verify)"
     )
 
 

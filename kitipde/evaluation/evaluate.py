@@ -1,5 +1,6 @@
 """Every error of a run's seeds, at several resolutions, in one pass over the data and in bounded memory."""
 
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -155,7 +156,8 @@ def trained_replicas(run: Run, remark: Remark) -> tuple[Replica, ...]:
     replicas = tuple(replica for replica in run.replicas if replica.best_path.is_file())
     if not replicas:
         raise InputError(
-            f"{run.path} has no trained weights yet; train it with `kitipde train --resume --out {run.path}`"
+            f"{run.path} has no trained weights yet; train it with `kitipde train --resume --out "
+            f"{shlex.quote(str(run.path))}`"
         )
     for replica in run.replicas:
         if replica not in replicas:

@@ -5,6 +5,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from kitipde.config import AirfoilOFormerConfig, FNOConfig, ModelConfig, OFormerConfig, RunConfig
+from kitipde.errors import InputError
 from kitipde.models.airfoil import WIDTH
 from kitipde.models.fno import FNO
 from kitipde.models.mesh import PUBLISHED_NODES, MeshOperator
@@ -17,11 +18,27 @@ __all__ = [
     "Normalised",
     "OFormer",
     "build_model",
+    "check_modes",
     "example_input",
     "parameter_count",
     "residual_channels",
     "rollout",
 ]
+
+
+def check_modes(config: ModelConfig, grid: tuple[int, ...]) -> None:
+    """Whether a grid to train on has the Fourier modes that a network keeps.
+
+    Weights of modes beyond it would never be trained, and act on a finer grid as the random numbers they began as.
+
+    Raises:
+        InputError: naming the most that the grid allows.
+    """
+    if isinstance(config, FNOConfig) and config.modes > min(grid) // 2:
+        raise InputError(
+            f"model.modes={config.modes}: a grid of {min(grid)} points has {min(grid) // 2} modes to train (give "
+            f"model.modes={min(grid) // 2} or less, or a finer data.resolution)"
+        )
 
 
 class Normalised(nn.Module):

@@ -20,7 +20,7 @@ from kitipde.data.windows import Windows, split_samples
 from kitipde.denormals import denormals_flushed
 from kitipde.errors import InputError
 from kitipde.files import held, write_atomically
-from kitipde.models import build_model, residual_channels
+from kitipde.models import build_model, check_modes, residual_channels
 from kitipde.runs import Replica, Run, RunFacts, open_run
 from kitipde.training.checkpoint import has_states, intact_checkpoints
 from kitipde.training.interrupt import interruptible
@@ -55,6 +55,7 @@ def start_run(config: RunConfig, out: Path, overwrite: bool = False) -> Run:
         data = load_data(config, dataset)
         for channels in residual_channels(config.model):
             check_particles(config.residual, channels, data.train.grid)
+        check_modes(config.model, data.train.grid)
         facts = RunFacts(
             dataset_path=str(dataset.path.resolve()),
             dataset_identity=dataset.identity,

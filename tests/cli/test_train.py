@@ -1,10 +1,12 @@
 """What a user types, and what is said when it is wrong."""
 
 import json
+import shutil
 import subprocess
 import sys
 import time
 
+import h5py
 import pytest
 import torch
 
@@ -35,6 +37,7 @@ def test_the_default_configuration_is_that_of_the_equation(kitipde, tmp_path, bu
         (["--set", "training.epochs=0"], "'training.epochs': input should be greater than 0 (given 0)"),
         (["--set", "data.train=100"], "has 20 samples"),
         (["--set", "data.resolution=20"], "32"),
+        (["--set", "model.modes=9", "--set", "data.resolution=16"], "model.modes=9: a grid of 16 points has 8 modes"),
         (["--set", "data.target=v"], "unknown variable in data.target"),
         (["--set", "data.output_frames=3"], "have no time axis"),
         (["--set", "model.name=oformer"], "model.name"),
@@ -60,6 +63,34 @@ def test_a_file_that_is_not_ours_is_one_line(kitipde, tmp_path) -> None:
     (tmp_path / "other.h5").write_text("not a dataset")
     result = kitipde("train", "fno", "--data", tmp_path / "other.h5", "--out", tmp_path / "r")
     assert (result.code, result.err.count("\n")) == (2, 1)
+
+
+def test_values_that_are_not_finite_are_told_before_anything_is_trained(kitipde, tmp_path, burgers_file) -> None:
+    data = tmp_path / "with nan.h5"
+    shutil.copy(burgers_file, data)
+    with h5py.File(data, "r+") as file:
+        file["u"][3, 1] = float("nan")
+    result = kitipde("train", "fno", "--data", data, "--out", tmp_path / "r", *settings(*TINY))
+    assert (result.code, result.err.count("\n")) == (2, 1)
+    assert "u of sample 3 of" in result.err
+    assert f"kitipde info '{data}' --verify" in result.err
+    assert not (tmp_path / "r").exists()
+
+
+def test_a_run_that_is_continued_knows_its_network(kitipde, tmp_path, burgers_file) -> None:
+    run = tmp_path / "a run"
+    assert kitipde("train", "fno", "--data", burgers_file, "--out", run, *settings(*TINY)).code == 0
+    assert kitipde("train", "--resume", "--out", run, "--seeds", 2).code == 0
+    assert open_run(run).replica(1).facts()["finished"]
+    assert "is a run of the model 'fno', not 'oformer'" in kitipde("train", "oformer", "--resume", "--out", run).err
+    assert "name one: fno, oformer" in kitipde("train", "--data", burgers_file, "--out", tmp_path / "b").err
+
+
+def test_a_run_without_weights_says_what_to_type(kitipde, tmp_path, burgers_file) -> None:
+    run = tmp_path / "a run"
+    assert kitipde("train", "fno", "--data", burgers_file, "--out", run, *settings(*TINY)).code == 0
+    (run / "seed-0" / "best.safetensors").unlink()
+    assert f"kitipde train --resume --out '{run}'" in kitipde("evaluate", run).err
 
 
 def test_an_unknown_model_names_those_there_are(kitipde) -> None:
