@@ -35,7 +35,7 @@ from kitipde.training.trouble import refuse_not_finite, told
 
 __all__ = ["Trainer"]
 
-# Processes look after this many steps whether one of them was asked to stop: looking waits for all of them.
+# Processes look after this many steps of a run whether one of them was asked to stop: looking waits for all of them.
 STEPS_BETWEEN_LOOKS = 8
 
 
@@ -283,9 +283,9 @@ class Trainer:
         return self.epoch >= self.config.training.epochs or any(map(self._stopped, self.standings))
 
     def _asked_to_stop(self, interrupt: Interrupt) -> bool:
-        if self.processes.count == 1:
-            return interrupt.requested
-        return self.step % STEPS_BETWEEN_LOOKS == 0 and self.processes.any(interrupt.requested)
+        if self.processes.count > 1 and (self.epoch * self.steps + self.step) % STEPS_BETWEEN_LOOKS:
+            return False
+        return self.processes.any(interrupt.requested)
 
     # --- states and facts
 

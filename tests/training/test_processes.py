@@ -1,8 +1,11 @@
 """Two processes that share each batch are one process with the whole of it."""
 
 import math
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -63,3 +66,23 @@ def test_collisions_are_counted_over_both_and_bad_input_ends_both(tmp_path, burg
     )
     assert again.returncode == 2
     assert again.stderr.count("exists; continue it with --resume") == 1
+
+
+def test_asked_to_stop_both_do_so_where_an_epoch_has_one_step(tmp_path, burgers_file) -> None:
+    out, log = tmp_path / "run", tmp_path / "log"
+    options = ("training.devices=2", "training.batch_size=16", "training.epochs=1000000")
+    with log.open("w") as file:
+        process = subprocess.Popen(
+            command_line(burgers_file, out, *options), stdout=file, stderr=file, start_new_session=True
+        )
+    try:
+        metrics, deadline = out / "seed-0" / "metrics.jsonl", time.monotonic() + 120
+        while not metrics.exists() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.1)
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.wait(timeout=60) == 130, log.read_text()
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    assert list((out / "seed-0" / "checkpoints").iterdir())
