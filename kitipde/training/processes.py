@@ -8,8 +8,9 @@ from torch import Tensor
 
 __all__ = ["Processes"]
 
-# Keys of random numbers count the calls of an epoch; those of the processes lie this far apart.
-KEYS_APART = 1 << 40
+# Keys of random numbers count the calls of an epoch; those of the processes lie this far apart. Torch's generator on a
+# CPU takes the low 32 bits of a key alone: there multiples of 2^32 over the golden ratio lie apart.
+KEYS_APART = (1 << 40) + 0x9E3779B9
 
 
 class Processes:

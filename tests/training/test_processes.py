@@ -6,13 +6,18 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import torch
+from lightning_fabric import Fabric
 from safetensors.torch import load_file
 
+from kitipde.collisions.collision import directions
+from kitipde.collisions.noise import ROUNDING
 from kitipde.runs import open_run
+from kitipde.training.processes import Processes
 from tests.conftest import TINY, settings
 
 
@@ -86,3 +91,20 @@ def test_asked_to_stop_both_do_so_where_an_epoch_has_one_step(tmp_path, burgers_
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
     assert list((out / "seed-0" / "checkpoints").iterdir())
+
+
+def test_each_process_has_collisions_of_its_own() -> None:
+    first, keys = 987_654_321_012_345, []
+    processes = Processes(Fabric(accelerator="cpu", devices=1))
+    for processes.rank in range(64):
+        key = torch.tensor(first)
+        processes.set_apart(key)
+        keys.append(int(key))
+    assert keys[0] == first, "what the first draws does not depend on how many there are"
+    for keyed in (keys, [key ^ ROUNDING for key in keys]):
+        drawn = {torch.rand((), generator=directions(key, torch.device("cpu"))).item() for key in keyed}
+        assert len(drawn) == len(keys)
+        # On a CPU the low 32 bits tell generators apart, and each call of an epoch adds one.
+        low = sorted(key % (1 << 32) for key in keyed)
+        gaps = [after - before for before, after in pairwise([*low, low[0] + (1 << 32)])]
+        assert min(gaps) > 10_000_000
