@@ -10,7 +10,7 @@ from typing import Any
 
 from kitipde.errors import InputError
 
-__all__ = ["flush_folder", "held", "write_atomically", "write_json"]
+__all__ = ["flush_folder", "held", "remove_leftovers", "write_atomically", "write_json"]
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -25,6 +25,29 @@ def write_atomically(path: Path, content: bytes) -> None:
     finally:
         temporary.unlink(missing_ok=True)
     flush_folder(path.parent)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove files of a folder that `write_atomically` was killed over; not those of another process that lives."""
+    for path in folder.glob(".*.part"):
+        number = path.name.split(".")[-2]
+        if number.isdecimal() and not _another_lives(int(number)):
+            path.unlink(missing_ok=True)
+
+
+def _another_lives(process: int) -> bool:
+    if process == os.getpid():
+        return False
+    if os.name != "posix":
+        # Elsewhere asking would end it.
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
 
 
 def flush_folder(folder: Path) -> None:

@@ -24,6 +24,7 @@ __all__ = [
     "Checkpoint",
     "copy_best",
     "forget_after",
+    "forget_unfinished",
     "has_states",
     "intact_checkpoints",
     "read_checkpoint",
@@ -63,8 +64,7 @@ def save_checkpoint(folder: Path, name: str, checkpoint: Checkpoint, kept: int) 
         OSError: if it cannot be written; the states before are then still there.
     """
     folder.mkdir(exist_ok=True)
-    for leftover in folder.glob(".*"):
-        shutil.rmtree(leftover, ignore_errors=True)
+    forget_unfinished(folder)
     buffer = io.BytesIO()
     torch.save(checkpoint.rest, buffer)
     weights, best = (pack_weights(each) for each in (checkpoint.weights, checkpoint.best))
@@ -140,6 +140,12 @@ def forget_after(folder: Path, name: str) -> None:
     for path in _states(folder):
         if path.name > name:
             shutil.rmtree(path, ignore_errors=True)
+
+
+def forget_unfinished(folder: Path) -> None:
+    """Remove states that a kill came over; for whoever holds the run."""
+    for leftover in folder.glob(".*"):
+        shutil.rmtree(leftover, ignore_errors=True)
 
 
 def has_states(folder: Path) -> bool:

@@ -2,7 +2,7 @@
 
 import math
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import NamedTuple
@@ -19,10 +19,10 @@ from kitipde.data.load import load_run_windows
 from kitipde.data.windows import Windows, split_samples
 from kitipde.denormals import denormals_flushed
 from kitipde.errors import InputError
-from kitipde.files import held, write_atomically
+from kitipde.files import held, remove_leftovers, write_atomically
 from kitipde.models import build_model, check_modes, residual_channels
 from kitipde.runs import Replica, Run, RunFacts, open_run
-from kitipde.training.checkpoint import has_states, intact_checkpoints
+from kitipde.training.checkpoint import forget_unfinished, has_states, intact_checkpoints
 from kitipde.training.interrupt import interruptible
 from kitipde.training.launch import launch, on_first
 from kitipde.training.loop import Trainer
@@ -120,6 +120,8 @@ def train(run: Run, progress: ProgressLine, remark: Callable[[str], None], fabri
     seeds = range(training.seed, training.seed + training.seeds)
     at_once = _seeds_at_once(run.config, data, fabric.device)
     with held(run.path) if fabric.is_global_zero else nullcontext(), interruptible() as interrupt:
+        if fabric.is_global_zero:
+            _clear(run.replica(seed) for seed in seeds)
         for first in range(0, len(seeds), at_once):
             replicas = [run.replica(seed) for seed in seeds[first : first + at_once]]
             for replica in replicas:
@@ -177,6 +179,13 @@ def _check_model(config: RunConfig, data: TrainingData) -> None:
     fit(config, model, data.train)
     check_unroll(config.training, model)
     make_optimizer(config.optimizer, model, dict(model.named_parameters()), (0,))
+
+
+def _clear(replicas: Iterable[Replica]) -> None:
+    """Remove what killed processes have half-written, each as large as a model."""
+    for replica in replicas:
+        remove_leftovers(replica.path)
+        forget_unfinished(replica.checkpoints_path)
 
 
 class Group(NamedTuple):

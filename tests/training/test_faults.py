@@ -93,6 +93,30 @@ def test_a_run_in_use_names_who_holds_it(tmp_path, burgers_file) -> None:
         pass
 
 
+KILLED_BEFORE_RENAMING = """
+import os, sys
+from pathlib import Path
+from kitipde.files import write_atomically
+os.replace = lambda *_: os._exit(9)
+write_atomically(Path(sys.argv[1]), bytes(1000))
+"""
+
+
+def test_what_killed_processes_have_half_written_is_removed_on_resume(tmp_path, burgers_file) -> None:
+    run = trained(burgers_file, tmp_path / "run")
+    (replica,) = run.replicas
+    before = sorted(run.path.rglob("*"))
+    subprocess.run([sys.executable, "-c", KILLED_BEFORE_RENAMING, str(replica.best_path)])
+    (ours,) = replica.path.glob(".*.part")
+    # Of a process that had our number, and of one that lives.
+    ours.with_name(f".facts.json.{os.getpid()}.part").touch()
+    living = ours.with_name(f".facts.json.{os.getppid()}.part")
+    living.touch()
+    (replica.checkpoints_path / ".000003-000000").mkdir()
+    train(continue_run(run.path), StopAfter(), print)
+    assert sorted(run.path.rglob("*")) == sorted([*before, living])
+
+
 def test_tensorboard_that_is_not_installed_is_told_before_anything_is_written(tmp_path, burgers_file) -> None:
     if __import__("importlib.util").util.find_spec("tensorboard"):
         pytest.skip("it is installed")
