@@ -10,7 +10,7 @@ from typing import Any
 
 from kitipde.errors import InputError
 
-__all__ = ["flush_folder", "held", "remove_leftovers", "write_atomically", "write_json"]
+__all__ = ["flush_folder", "held", "in_turn", "remove_leftovers", "write_atomically", "write_json"]
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -90,4 +90,17 @@ def held(folder: Path) -> Iterator[None]:
         file.truncate(0)
         file.write(f"process {os.getpid()} on {platform.node()}")
         file.flush()
+        yield
+
+
+@contextmanager
+def in_turn(folder: Path) -> Iterator[None]:
+    """Processes are in this block for a folder one after another: each waits for those before it."""
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    with (folder / ".lock").open("a", encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
         yield

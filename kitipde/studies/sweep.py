@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from kitipde.config import RunConfig
 from kitipde.config.load import resolve_config
 from kitipde.errors import InputError
+from kitipde.files import in_turn
 from kitipde.runs import Run, open_run
 from kitipde.studies.space import Dimension
 from kitipde.training.run import ProgressLine, continue_run, start_run, train
@@ -104,6 +105,14 @@ def open_study(sweep: Sweep, storage: str | None) -> "Study":
     sweep.config({each.key: each.example() for each in sweep.dimensions})
     sweep.out.mkdir(parents=True, exist_ok=True)
     url = storage or f"sqlite:///{sweep.out.resolve() / 'study.sqlite'}"
+    with in_turn(sweep.out):
+        return _opened(sweep, url)
+
+
+def _opened(sweep: Sweep, url: str) -> "Study":
+    """In turn: who comes first makes the tables, and in two that begin at once the makers would trip each other."""
+    import optuna
+
     try:
         # SQLite lets one process write at a time: the others wait this many seconds.
         options = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else None

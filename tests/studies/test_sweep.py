@@ -4,13 +4,16 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from kitipde.errors import InputError
 from kitipde.studies.space import Dimension, parse_dimension
+from kitipde.studies.sweep import Sweep, open_study
 from tests.conftest import TINY, settings
 
 
@@ -116,6 +119,18 @@ def test_bad_settings_are_told_before_anything_is_made(kitipde, tmp_path, burger
     assert not (tmp_path / "sweep").exists()
     missing = kitipde("sweep", config, "--param", "model.width=4:8")
     assert "no dataset" in missing.err
+
+
+def test_a_study_is_opened_by_several_at_once(tmp_path) -> None:
+    plan = Sweep({}, (parse_dimension("model.width=4,8"),), tmp_path, 4)
+    together = threading.Barrier(4)
+
+    def opened(_: int) -> str:
+        together.wait()
+        return open_study(plan, None).study_name
+
+    with ThreadPoolExecutor(4) as pool:
+        assert set(pool.map(opened, range(4))) == {"sweep"}
 
 
 def test_two_processes_share_a_study_and_one_is_killed(tmp_path, burgers_file, config) -> None:
