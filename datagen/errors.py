@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-__all__ = ["InputError", "out_of_memory", "unknown"]
+__all__ = ["DamagedError", "InputError", "out_of_memory", "unknown"]
 
 # What torch and the libraries below it say; only some of it has a class of its own.
 _NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "bad_alloc", "Unable to allocate")
@@ -15,6 +15,10 @@ class InputError(ValueError):
     The message is one line for a person: what is wrong, its value, and what is allowed. Command lines print it as it
     is and exit with code 2; nothing has been written when it is raised.
     """
+
+
+class DamagedError(InputError):
+    """A file is not what was once written: no settings are to blame."""
 
 
 def unknown(kind: str, name: str, allowed: Iterable[str]) -> InputError:

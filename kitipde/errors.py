@@ -1,5 +1,39 @@
 """Errors a user can cause; `datagen` raises the same ones, so a command line needs to catch one class only."""
 
-from datagen.errors import InputError, out_of_memory, unknown
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-__all__ = ["InputError", "out_of_memory", "unknown"]
+from datagen.errors import DamagedError, InputError, out_of_memory, unknown
+
+__all__ = [
+    "DamagedError",
+    "InputError",
+    "NoMemoryError",
+    "SettingsError",
+    "blaming_settings",
+    "out_of_memory",
+    "unknown",
+]
+
+
+class SettingsError(InputError):
+    """The settings are to blame: they exclude each other, do not fit the data, or training with them diverges."""
+
+
+class NoMemoryError(InputError):
+    """Memory was not enough: the settings ask for much, or others have taken it."""
+
+
+@contextmanager
+def blaming_settings() -> Iterator[None]:
+    """In this block wrong input means wrong settings, unless a file is damaged.
+
+    Raises:
+        SettingsError: with the message of what was raised.
+    """
+    try:
+        yield
+    except DamagedError:
+        raise
+    except InputError as error:
+        raise SettingsError(str(error)) from error

@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 from jaxtyping import Float32
 
-from datagen.errors import InputError, unknown
+from datagen.errors import DamagedError, InputError, unknown
 from datagen.resampling import Method, check_grid, downsample
 from datagen.store.guard import check_heaps, guarded
 from datagen.store.mesh import MESH_VARIABLES, Mesh
@@ -39,7 +39,7 @@ def reading(path: Path) -> Iterator[None]:
     """Turn what HDF5 says about a damaged file into one line.
 
     Raises:
-        InputError: the file is truncated or damaged.
+        DamagedError: the file is truncated or damaged.
     """
     try:
         yield
@@ -48,8 +48,8 @@ def reading(path: Path) -> Iterator[None]:
             raise
         text = " ".join(str(error).split())
         if "truncated file" in text:
-            raise InputError(f"{path} is truncated: it was cut off while copied or written") from error
-        raise InputError(f"{path} is damaged: {text}") from error
+            raise DamagedError(f"{path} is truncated: it was cut off while copied or written") from error
+        raise DamagedError(f"{path} is damaged: {text}") from error
 
 
 def open_dataset(path: str | Path) -> "Dataset":

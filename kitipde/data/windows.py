@@ -15,7 +15,7 @@ from torch import Tensor
 
 from datagen.store import Dataset
 from kitipde.config import DataConfig
-from kitipde.errors import InputError, unknown
+from kitipde.errors import DamagedError, InputError, unknown
 
 __all__ = ["Split", "Windows", "load_windows", "refuse_not_finite", "split_samples"]
 
@@ -123,12 +123,12 @@ def refuse_not_finite(dataset: Dataset, name: str, samples: Sequence[int], value
     """What is not finite would make every loss so.
 
     Raises:
-        InputError: naming the first sample with such a value.
+        DamagedError: naming the first sample with such a value.
     """
     if np.isfinite(values).all():
         return
     first = next(sample for sample, each in zip(samples, values, strict=True) if not np.isfinite(each).all())
-    raise InputError(
+    raise DamagedError(
         f"{name} of sample {first} of {dataset.path} holds values that are not finite "
         f"(all that is wrong with the file: kitipde info {shlex.quote(str(dataset.path))} --verify)"
     )

@@ -2,7 +2,8 @@
 
 Any number of processes may work on one study at the same time; what one leaves behind when it is killed is taken up
 by another. The run folder of a trial is named after its settings, so that a trial that is tried again goes on where it
-stopped.
+stopped. Only what its settings are to blame for ends a trial for good; any other trouble ends the process, and the
+trial is tried again by the next.
 """
 
 import hashlib
@@ -17,9 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from kitipde.config import RunConfig
 from kitipde.config.load import resolve_config
-from kitipde.errors import InputError
+from kitipde.errors import InputError, NoMemoryError, SettingsError, blaming_settings, out_of_memory
 from kitipde.files import in_turn
 from kitipde.runs import Run, open_run
 from kitipde.studies.space import Dimension
@@ -47,7 +50,7 @@ class Sweep:
         out: folder of the study; a trial's run is in trials/.
         trials: how many are to be finished, over all processes.
         prune: whether trials that lag behind the median are ended early.
-        sampler_seed: of the sampler in this process; none for chance.
+        sampler_seed: of the samplers, which differ between the processes; none for chance.
     """
 
     tree: dict[str, Any]
@@ -61,9 +64,10 @@ class Sweep:
         """Settings of a trial.
 
         Raises:
-            InputError: if they exclude each other.
+            SettingsError: if they exclude each other.
         """
-        return resolve_config(self.tree, [f"{key}={json.dumps(value)}" for key, value in values.items()])
+        with blaming_settings():
+            return resolve_config(self.tree, [f"{key}={json.dumps(value)}" for key, value in values.items()])
 
     @property
     def wanted(self) -> int:
@@ -98,7 +102,8 @@ def open_study(sweep: Sweep, storage: str | None) -> "Study":
     """
     import optuna
 
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    # Why a trial ended is said by whoever ends it.
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     # Signs of life are marked as an experiment since version 2.9.
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     # Settings that no trial could have are told before anything is made.
@@ -109,6 +114,27 @@ def open_study(sweep: Sweep, storage: str | None) -> "Study":
         return _opened(sweep, url)
 
 
+@contextmanager
+def _storage_told() -> Iterator[None]:
+    """In this block trouble with the study's database becomes one line.
+
+    Raises:
+        InputError: it cannot be reached, or not be written to.
+    """
+    import optuna
+
+    try:
+        yield
+    except (optuna.exceptions.StorageInternalError, AssertionError) as error:
+        # Optuna asserts that the end of a trial has been written while it tells that it could not be.
+        source = error if isinstance(error, optuna.exceptions.StorageInternalError) else error.__context__
+        if not isinstance(source, optuna.exceptions.StorageInternalError):
+            raise
+        reason = str(source.__cause__ or source).splitlines()[0]
+        raise InputError(f"cannot write to the study's database: {reason}; the same command goes on") from error
+
+
+@_storage_told()
 def _opened(sweep: Sweep, url: str) -> "Study":
     """In turn: who comes first makes the tables, and in two that begin at once the makers would trip each other."""
     import optuna
@@ -124,7 +150,6 @@ def _opened(sweep: Sweep, url: str) -> "Study":
         storage=database,
         direction="minimize",
         load_if_exists=True,
-        sampler=_sampler(sweep),
         pruner=_pruner(sweep),
     )
     settings = json.dumps([sweep.tree, [repr(each) for each in sweep.dimensions]], sort_keys=True, default=str)
@@ -132,16 +157,27 @@ def _opened(sweep: Sweep, url: str) -> "Study":
     if known is not None and known != settings:
         raise InputError(f"the study in {sweep.out} is of other settings or parameters: give another --out")
     study.set_user_attr("settings", settings)
+    place = study.user_attrs.get("processes", len(study.get_trials(deepcopy=False)))
+    study.set_user_attr("processes", place + 1)
+    study.sampler = _sampler(sweep, place)
     return study
 
 
-def _sampler(sweep: Sweep) -> "BaseSampler":
-    """Where everything is a choice each combination is tried once, in random order; else TPE."""
+def _sampler(sweep: Sweep, place: int) -> "BaseSampler":
+    """Where everything is a choice each combination is tried once, in random order; else TPE.
+
+    Args:
+        sweep: what is searched.
+        place: how many processes have opened the study before; with the same seed each draws other values.
+    """
     import optuna
 
+    seed = sweep.sampler_seed
+    if seed is not None and place > 0:
+        seed = int(np.random.SeedSequence([seed, place]).generate_state(1)[0])
     if all(each.choices for each in sweep.dimensions):
-        return optuna.samplers.BruteForceSampler(seed=sweep.sampler_seed)
-    return optuna.samplers.TPESampler(seed=sweep.sampler_seed, n_startup_trials=max(4, sweep.trials // 4))
+        return optuna.samplers.BruteForceSampler(seed=seed)
+    return optuna.samplers.TPESampler(seed=seed, n_startup_trials=max(4, sweep.trials // 4))
 
 
 def _pruner(sweep: Sweep) -> "BasePruner":
@@ -154,22 +190,25 @@ def _pruner(sweep: Sweep) -> "BasePruner":
     return optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=epochs // 2)
 
 
+@_storage_told()
 def work(study: "Study", sweep: Sweep, progress: ProgressLine, remark: Callable[[str], None]) -> None:
     """Train trials until the study has as many finished ones as wished, those of other processes counted.
 
     Raises:
-        KeyboardInterrupt: when asked to stop; the trial is taken up again by whoever works on the study next.
+        InputError: if a trial cannot be trained for another reason than its settings.
+        KeyboardInterrupt: when asked to stop; in both cases whoever works on the study next takes up the trial.
     """
     import optuna
     from optuna.trial import TrialState
 
     while True:
-        optuna.storages.fail_stale_trials(study)
-        _take_up(study)
+        with in_turn(sweep.out):
+            optuna.storages.fail_stale_trials(study)
+            _take_up(study)
         finished = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
         running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         if len(finished) + len(running) < sweep.wanted:
-            study.optimize(lambda trial: _objective(trial, sweep, progress, remark), n_trials=1)
+            study.optimize(lambda trial: _objective(trial, sweep, progress, remark), n_trials=1, catch=TakenError)
         elif running:
             # Another process may die: its trial would be missing.
             time.sleep(1.0)
@@ -184,26 +223,59 @@ def _take_up(study: "Study") -> None:
     trials = study.get_trials(deepcopy=False)
     again = {trial.user_attrs.get("again") for trial in trials}
     for trial in trials:
-        if trial.state == TrialState.FAIL and trial.number not in again:
-            study.enqueue_trial(trial.params, user_attrs={"again": trial.number})
+        if trial.state == TrialState.FAIL and trial.number not in again and "taken" not in trial.user_attrs:
+            no_memory = trial.user_attrs.get("no memory", False)
+            study.enqueue_trial(trial.params, user_attrs={"again": trial.number, "no memory": no_memory})
+
+
+class TakenError(Exception):
+    """Another process is at a trial of the same values."""
 
 
 def _objective(trial: "Trial", sweep: Sweep, progress: ProgressLine, remark: Callable[[str], None]) -> float:
     import optuna
 
-    values = {each.key: each.suggest(trial) for each in sweep.dimensions}
-    trial.set_user_attr("run", str(sweep.run_folder(values)))
+    values = _values(trial, sweep)
     folder = sweep.run_folder(values)
     try:
         config = sweep.config(values)
         run = continue_run(folder) if (folder / "config.yaml").is_file() else start_run(config, folder)
         train(run, _watched(progress, trial, run), remark)
-    except InputError as error:
-        # Settings that exclude each other, or a loss that is not finite: known to be bad, and no reason to stop.
-        trial.set_user_attr("reason", str(error))
-        remark(f"trial {trial.number}: {error}")
-        raise optuna.TrialPruned from error
-    return validation_loss(open_run(folder))
+    except SettingsError as error:
+        reason = str(error)
+    except (NoMemoryError, MemoryError, RuntimeError) as error:
+        if not (isinstance(error, NoMemoryError) or out_of_memory(error)):
+            raise
+        reason = " ".join(str(error).split()) or "out of memory"
+        # Others may have had the memory. Were it always the settings, the study could never go on.
+        if not trial.user_attrs.get("no memory"):
+            trial.set_user_attr("no memory", True)
+            raise InputError(f"trial {trial.number}: {reason}; the same command tries it a last time") from error
+    else:
+        return validation_loss(open_run(folder))
+    trial.set_user_attr("reason", reason)
+    remark(f"trial {trial.number}: {reason}")
+    raise optuna.TrialPruned
+
+
+def _values(trial: "Trial", sweep: Sweep) -> dict[str, Any]:
+    """What the sampler proposes, in turn: so each process sees what the others are at.
+
+    Raises:
+        TakenError: one of them is at these very values.
+    """
+    from optuna.trial import TrialState
+
+    with in_turn(sweep.out):
+        values = {each.key: each.suggest(trial) for each in sweep.dimensions}
+        trial.set_user_attr("run", str(sweep.run_folder(values)))
+        running = trial.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    if not any(other.number != trial.number and other.params == trial.params for other in running):
+        return values
+    trial.set_user_attr("taken", True)
+    # Where few values are left there may be no others until one of the processes has done with its own.
+    time.sleep(1.0)
+    raise TakenError
 
 
 def validation_loss(run: Run) -> float:

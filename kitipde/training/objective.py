@@ -9,7 +9,7 @@ from kitipde.collisions.noise import normal_like
 from kitipde.config import RunConfig, TrainingConfig
 from kitipde.data.mesh import MeshWindows, mesh_scaling
 from kitipde.data.windows import Windows
-from kitipde.errors import InputError
+from kitipde.errors import InputError, blaming_settings
 from kitipde.models import MeshOperator, Normalised, build_model, rollout
 from kitipde.models.dropout import key_dropout
 from kitipde.runs import Replica
@@ -19,6 +19,7 @@ from kitipde.training.losses import relative_l2
 __all__ = ["Objective", "check_unroll", "fit", "make_objective"]
 
 
+@blaming_settings()
 def make_objective(config: RunConfig, replica: Replica, windows: Windows | MeshWindows) -> "Objective":
     """The freshly initialised model of one seed and its objective, on the CPU: a seed means the same everywhere.
 
@@ -26,6 +27,9 @@ def make_objective(config: RunConfig, replica: Replica, windows: Windows | MeshW
         config: settings of the run.
         replica: whose seed it is.
         windows: the training split, from which normalisation and noise are taken.
+
+    Raises:
+        SettingsError: if the settings make no such model.
     """
     torch.manual_seed(replica.seed)
     model = build_model(config, replica.dimension, replica.resolution)

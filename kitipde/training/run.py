@@ -18,7 +18,7 @@ from kitipde.config.load import write_config
 from kitipde.data.load import load_run_windows
 from kitipde.data.windows import Windows, split_samples
 from kitipde.denormals import denormals_flushed
-from kitipde.errors import InputError
+from kitipde.errors import InputError, blaming_settings
 from kitipde.files import held, remove_leftovers, write_atomically
 from kitipde.models import build_model, check_modes, residual_channels
 from kitipde.runs import Replica, Run, RunFacts, open_run
@@ -45,17 +45,21 @@ def start_run(config: RunConfig, out: Path, overwrite: bool = False) -> Run:
     """Make a new run folder after everything that can be wrong has been checked.
 
     Raises:
-        InputError: if the folder is taken, or the settings do not fit the dataset.
+        InputError: if the folder is taken, or the dataset cannot be read.
+        SettingsError: if the settings do not fit the dataset.
     """
-    if out.exists() and not overwrite and (not out.is_dir() or _holds_something(out)):
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file, and a run is a folder: choose another --out")
+    if out.exists() and not overwrite and _holds_something(out):
         raise InputError(
             f"{out} exists; continue it with --resume, replace it with --overwrite, or choose another --out"
         )
-    with open_dataset(dataset_path(config)) as dataset:
+    with open_dataset(dataset_path(config)) as dataset, blaming_settings():
         data = load_data(config, dataset)
         for channels in residual_channels(config.model):
             check_particles(config.residual, channels, data.train.grid)
         check_modes(config.model, data.train.grid)
+        _check_model(config, data)
         facts = RunFacts(
             dataset_path=str(dataset.path.resolve()),
             dataset_identity=dataset.identity,
@@ -65,9 +69,8 @@ def start_run(config: RunConfig, out: Path, overwrite: bool = False) -> Run:
             version=kitipde.__version__,
             dataset_config=dict(dataset.config),
         )
-        if config.training.tensorboard:
-            check_tensorboard()
-        _check_model(config, data)
+    if config.training.tensorboard:
+        check_tensorboard()
     if out.exists() and _holds_something(out):
         _remove_run(out)
     out.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,7 @@ from typing import NoReturn
 
 import torch
 
-from kitipde.errors import InputError, out_of_memory
+from kitipde.errors import InputError, NoMemoryError, SettingsError, out_of_memory
 from kitipde.runs import Replica
 
 __all__ = ["refuse_not_finite", "told"]
@@ -26,7 +26,8 @@ def told(folder: Path, batch: int, replicas: int, attempt: Callable[[int], None]
         attempt: takes a step with as many samples; none where it cannot be tried.
 
     Raises:
-        InputError: the folder is gone or cannot be written to, or a batch does not fit into memory.
+        InputError: the folder is gone or cannot be written to.
+        NoMemoryError: a batch does not fit into memory.
     """
     try:
         yield
@@ -47,10 +48,10 @@ def refuse_not_finite(replica: Replica, epoch: int, learning_rate: float) -> NoR
     """End a training whose loss has left the finite numbers.
 
     Raises:
-        InputError: always.
+        SettingsError: always.
     """
     kept = f"; the last good state is in {replica.checkpoints_path}" if replica.best_path.is_file() else ""
-    raise InputError(
+    raise SettingsError(
         f"the loss of seed {replica.seed} is not finite in epoch {epoch}: lower optimizer.learning_rate "
         f"(now {learning_rate:g}){kept}"
     )
@@ -58,7 +59,7 @@ def refuse_not_finite(replica: Replica, epoch: int, learning_rate: float) -> NoR
 
 def _batch_too_large(
     error: BaseException, batch: int, replicas: int, attempt: Callable[[int], None] | None
-) -> InputError:
+) -> NoMemoryError:
     """The complaint about a batch that memory was not enough for, with a size that was tried and fits.
 
     Args:
@@ -72,14 +73,15 @@ def _batch_too_large(
     if replicas > 1:
         text += f" with {replicas} seeds at once (training.seeds_at_once=1 takes the least)"
     if attempt is None:
-        return InputError(f"{text}: give a smaller one")
+        return NoMemoryError(f"{text}: give a smaller one")
     size = batch // 2
     # With a quarter more: a run also keeps the moments of the optimizer and its best weights.
     while size and not _fits(attempt, size + -(-size // 4)):
         size //= 2
     if not size:
-        return InputError(f"{text}, nor does 1: make the network (model.width) or the grid (data.resolution) smaller")
-    return InputError(f"{text}; {size} does: start again with --overwrite --set training.batch_size={size}")
+        text += ", nor does 1: make the network (model.width) or the grid (data.resolution) smaller"
+        return NoMemoryError(text)
+    return NoMemoryError(f"{text}; {size} does: start again with --overwrite --set training.batch_size={size}")
 
 
 def _fits(attempt: Callable[[int], None], size: int) -> bool:
