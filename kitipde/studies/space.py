@@ -43,9 +43,9 @@ class Dimension:
         assert self.high is not None
         return trial.suggest_float(self.key, self.low, self.high, log=self.logarithmic)
 
-    def example(self) -> Any:
-        """A value that is allowed, to try the settings with."""
-        return self.choices[0] if self.choices else self.low
+    def examples(self) -> tuple[Any, ...]:
+        """All choices, or both ends: values to try the settings with."""
+        return self.choices or (self.low, self.high)
 
 
 def parse_dimension(text: str) -> Dimension:

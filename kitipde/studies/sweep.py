@@ -15,6 +15,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice, product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,9 @@ __all__ = ["Sweep", "check_optuna", "open_study", "work"]
 
 # Seconds between the signs of life of a process, and without one until its trial is taken from it.
 HEARTBEAT, GRACE = 5, 20
+
+# Of the other settings' values, tried with each value of one before a sweep begins.
+_MOST_COMBINATIONS = 200
 
 
 @dataclass(frozen=True)
@@ -106,12 +110,39 @@ def open_study(sweep: Sweep, storage: str | None) -> "Study":
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     # Signs of life are marked as an experiment since version 2.9.
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-    # Settings that no trial could have are told before anything is made.
-    sweep.config({each.key: each.example() for each in sweep.dimensions})
+    _check_values(sweep)
     sweep.out.mkdir(parents=True, exist_ok=True)
     url = storage or f"sqlite:///{sweep.out.resolve() / 'study.sqlite'}"
     with in_turn(sweep.out):
         return _opened(sweep, url)
+
+
+def _check_values(sweep: Sweep) -> None:
+    """A value that no trial could have is told before anything is made; some may exclude some of another setting.
+
+    Raises:
+        SettingsError: naming the first such value.
+    """
+    for each in sweep.dimensions:
+        for value in each.examples():
+            _some_config(sweep, each.key, value)
+
+
+def _some_config(sweep: Sweep, key: str | None = None, value: Any = None) -> RunConfig:
+    """Settings that a trial may have, with this value of one of them.
+
+    Raises:
+        SettingsError: if there are none; what is wrong with the first that were tried.
+    """
+    examples = {each.key: (value,) if each.key == key else each.examples() for each in sweep.dimensions}
+    first: SettingsError | None = None
+    for values in islice(product(*examples.values()), _MOST_COMBINATIONS):
+        try:
+            return sweep.config(dict(zip(examples, values, strict=True)))
+        except SettingsError as error:
+            first = first or error
+    assert first is not None
+    raise first
 
 
 @contextmanager
@@ -186,7 +217,7 @@ def _pruner(sweep: Sweep) -> "BasePruner":
 
     if not sweep.prune:
         return optuna.pruners.NopPruner()
-    epochs = sweep.config({each.key: each.example() for each in sweep.dimensions}).training.epochs
+    epochs = _some_config(sweep).training.epochs
     return optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=epochs // 2)
 
 

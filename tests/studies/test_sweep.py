@@ -122,6 +122,12 @@ def test_bad_settings_are_told_before_anything_is_made(kitipde, tmp_path, burger
     wrong = kitipde("sweep", config, *options, "model.widht=4:8")
     assert (wrong.code, wrong.err.count("\n")) == (2, 1)
     assert "did you mean 'model.width'" in wrong.err
+    for param, key in (("residual.kind=plain,kitti", "residual.kind"), ("model.layers=0:2", "model.layers")):
+        wrong = kitipde("sweep", config, *options, param)
+        assert (wrong.code, wrong.err.count("\n")) == (2, 1)
+        assert f"'{key}'" in wrong.err
+    # Noise needs the rate of collisions that it stands for: one of the two lists has it.
+    assert kitipde("sweep", config, *options, "residual.kind=plain,gaussian").code == 2
     assert not (tmp_path / "sweep").exists()
     missing = kitipde("sweep", config, "--param", "model.width=4:8")
     assert "no dataset" in missing.err
@@ -204,16 +210,16 @@ def test_a_run_folder_in_use_ends_the_sweep_and_the_trial_is_tried_again(tmp_pat
 
 def test_settings_that_are_to_blame_end_their_trial_alone(tmp_path, burgers_file) -> None:
     choices = ("optimizer.learning_rate=1e-3,1e30", "data.resolution=null,7", "model.layers=6,2")
-    # Noise in place of collisions needs their rate, which is not given; and there is a layer 5 of 6 only.
-    kinds, layers = "residual.kind=dropout,gaussian", ("residual.layers=[5]",)
-    plan = plan_of(burgers_file, tmp_path, *choices, kinds, trials=16, assignments=layers)
+    # There is a layer 5 of 6 only.
+    layers = ("residual.kind=dropout", "residual.layers=[5]")
+    plan = plan_of(burgers_file, tmp_path, *choices, trials=8, assignments=layers)
     study = open_study(plan, None)
     remarks: list[str] = []
     work(study, plan, silent, remarks.append)
     (complete,) = (trial.params for trial in study.get_trials() if trial.state.name == "COMPLETE")
-    assert list(complete.values()) == [1e-3, None, 6, "dropout"]
-    assert states_of(study).count("PRUNED") == 15
-    for reason in ("is not finite", "resolution 7 does not divide", "residual.layers=[5]", "target_rate"):
+    assert list(complete.values()) == [1e-3, None, 6]
+    assert states_of(study).count("PRUNED") == 7
+    for reason in ("is not finite", "resolution 7 does not divide", "residual.layers=[5]"):
         assert any(reason in text for text in remarks), reason
 
 
