@@ -66,7 +66,7 @@ docs/notebooks/%.md: docs/notebooks/%.py | .venv/.docs
 figures: install
 	$(BIN)/python -P docs/figures.py
 
-# The pair of trained runs that ships in checkpoints/ (docs/checkpoints.md): 3 to 5 minutes on one core.
+# The pair of trained runs that ships in checkpoints/ (docs/checkpoints.md): half a minute on one core.
 PAIR := build/checkpoints
 checkpoints: install
 	$(BIN)/kitipde generate burgers --samples 448 --resolution 1024 --seed 0 --out $(PAIR)/burgers.h5
