@@ -7,6 +7,7 @@ import typer
 
 from datagen.errors import InputError
 from kitipde.cli.console import progress, remark
+from kitipde.cli.outputs import refuse_taken
 
 __all__ = ["app"]
 
@@ -23,7 +24,7 @@ def mat(file: File, out: Out, overwrite: Overwrite = False) -> None:
     from datagen.mat import export_mat
     from datagen.store import open_dataset
 
-    _refuse_existing(out, overwrite)
+    refuse_taken(out, overwrite, file)
     with open_dataset(file) as data:
         export_mat(data, out)
     remark(f"made {out}: {out.stat().st_size / 1e6:.1f} MB")
@@ -35,7 +36,7 @@ def well(file: File, out: Out, overwrite: Overwrite = False) -> None:
     from datagen.store import open_dataset
     from datagen.well import export_well
 
-    _refuse_existing(out, overwrite)
+    refuse_taken(out, overwrite, file)
     with open_dataset(file) as data, progress("export", "samples") as show:
         export_well(data, out, lambda done, total: show(done, total, ""))
     remark(f"made {out}: {out.stat().st_size / 1e6:.1f} MB")
@@ -53,8 +54,3 @@ def run(
         raise InputError(f"{out} exists; choose another --out or remove it")
     export_run(open_run(folder), out)
     remark(f"made {out}: {sum(path.stat().st_size for path in out.glob('seed-*/*')) / 1e6:.1f} MB")
-
-
-def _refuse_existing(out: Path, overwrite: bool) -> None:
-    if out.exists() and not overwrite:
-        raise InputError(f"{out} exists; --overwrite replaces it")

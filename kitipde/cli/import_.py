@@ -7,6 +7,7 @@ import typer
 
 from datagen.errors import InputError
 from kitipde.cli.console import progress, remark
+from kitipde.cli.outputs import refuse_source, refuse_taken
 
 __all__ = ["app"]
 
@@ -27,8 +28,7 @@ def mat(
     from datagen.mat import MatDescription, import_mat
     from datagen.recipes import parse_number
 
-    if out.exists() and not overwrite:
-        raise InputError(f"{out} exists; --overwrite replaces it")
+    refuse_taken(out, overwrite, file)
     description = MatDescription(equation, nu, parse_number("length", length), final_time)
     with progress("import", "samples") as show:
         import_mat(file, out, description, lambda done, total: show(done, total, ""))
@@ -58,6 +58,7 @@ def meshgraphnets(
 
     start, stop = _range("frames", frames)
     selection = Selection(tuple(split or ()), stride, start, stop, samples, velocity, dt, check)
+    refuse_source(out, folder.glob("*"))
     if overwrite:
         remove_all(out)
     with progress("import", "samples") as show:
@@ -86,8 +87,7 @@ def netcdf(
     from datagen.exchange.arrays import ArrayDescription, import_netcdf
     from datagen.recipes import parse_number
 
-    if out.exists() and not overwrite:
-        raise InputError(f"{out} exists; --overwrite replaces it")
+    refuse_taken(out, overwrite, file)
     names = dict(_assigned("rename", text) for text in rename or ())
     constants = {
         name: parse_number(name, text) for name, text in (_assigned("constant", each) for each in constant or ())

@@ -45,3 +45,35 @@ def test_what_is_not_there_is_one_line(
         assert _run(monkeypatch, *arguments, "--out", "y") == 2
         assert "no such file: x." in capsys.readouterr().err.splitlines()[-1]
     assert not list(tmp_path.iterdir())
+
+
+def test_the_file_that_is_read_is_never_replaced(kitipde, burgers_file: Path, tmp_path: Path) -> None:
+    content = burgers_file.read_bytes()
+    data, other = tmp_path / "b.h5", tmp_path / "other-name.h5"
+    data.write_bytes(content)
+    other.symlink_to(data)
+    commands = (
+        ("export", "mat", data),
+        ("export", "well", data),
+        ("import", "mat", data),
+        ("import", "netcdf", data, "--equation", "burgers"),
+    )
+    for command in commands:
+        for out in (data, other):
+            for overwrite in ((), ("--overwrite",)):
+                result = kitipde(*command, "--out", out, *overwrite)
+                assert result.code == 2
+                assert result.err == f"kitipde: --out is the file that is read: {out} (allowed: any other name)\n"
+    (tmp_path / "meta.json").write_text("{}")
+    result = kitipde("import", "meshgraphnets", tmp_path, "--out", tmp_path / "meta.json", "--overwrite")
+    assert (result.code, result.err.count("--out is the file that is read")) == (2, 1)
+    assert (tmp_path / "meta.json").read_text() == "{}"
+    assert data.read_bytes() == content
+    assert other.is_symlink()
+
+
+def test_a_folder_is_not_a_file_to_write(kitipde, burgers_file: Path, tmp_path: Path) -> None:
+    for overwrite in ((), ("--overwrite",)):
+        result = kitipde("export", "mat", burgers_file, "--out", tmp_path, *overwrite)
+        assert result.code == 2
+        assert result.err == f"kitipde: cannot write {tmp_path}: it is a folder; give the name of a file\n"
