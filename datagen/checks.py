@@ -1,10 +1,19 @@
 """Ranges of what a user gives, refused with the name, the value and what is allowed."""
 
 import math
+from pathlib import Path
 
 from datagen.errors import InputError
 
-__all__ = ["at_least", "finite", "positive"]
+__all__ = ["a_file", "at_least", "finite", "positive"]
+
+
+def a_file(path: Path) -> None:
+    """Raise `InputError` unless a file is there."""
+    if path.is_dir():
+        raise InputError(f"{path} is a folder (allowed: a file)")
+    if not path.is_file():
+        raise InputError(f"no such file: {path}")
 
 
 def at_least(name: str, value: int, least: int) -> None:

@@ -16,7 +16,7 @@ import h5py
 import numpy as np
 from jaxtyping import Float
 
-from datagen.checks import positive
+from datagen.checks import a_file, positive
 from datagen.errors import InputError, unknown
 from datagen.grids import line, square
 from datagen.initial import initial_field, main_field
@@ -55,7 +55,7 @@ class MatDescription:
         if self.equation and self.equation not in _NAMES:
             raise unknown("equation", self.equation, _NAMES)
         if self.constant is not None:
-            positive("constant", self.constant)
+            positive("nu", self.constant)
         positive("length", self.length)
         positive("final time", self.final_time)
 
@@ -189,8 +189,7 @@ class _Reversed:
 
 @contextmanager
 def _arrays(source: Path) -> Iterator[dict[str, Any]]:
-    if not source.is_file():
-        raise InputError(f"no such file: {source}")
+    a_file(source)
     if not h5py.is_hdf5(source):
         yield _version_5(source)
         return

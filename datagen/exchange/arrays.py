@@ -13,15 +13,18 @@ the end point out, because it is the first one again.
 
 import json
 import re
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from textwrap import shorten
 
+import h5py
 import numpy as np
 import xarray
 from jaxtyping import Float64
 
-from datagen.checks import finite, positive
+from datagen.checks import a_file, finite, positive
 from datagen.errors import InputError, unknown
 from datagen.store.ingest import ingest
 from datagen.store.layout import Coordinate, Layout, Variable
@@ -138,14 +141,8 @@ def import_netcdf(
     Raises:
         InputError: no such file, not NetCDF, unknown names, or what `save_dataset` refuses.
     """
-    if not path.is_file():
-        raise InputError(f"no such file: {path}")
-    try:
-        # Without decoding: "days since" would turn instants into dates.
-        source = xarray.open_dataset(path, decode_times=False)
-    except Exception as error:  # each of xarray's readers has errors of its own
-        raise InputError(f"{path} cannot be read as NetCDF: {' '.join(str(error).split())[:200]}") from error
-    with source:
+    a_file(path)
+    with _opened(path) as source:
         if str(source.attrs.get("format", "")) == FORMAT:
             raise InputError(f"{path} is a data set of ours already: nothing has to be imported")
         known = {str(name) for name in (*source.variables, *source.dims)}
@@ -160,6 +157,24 @@ def import_netcdf(
             if name not in source.data_vars:
                 raise unknown(f"variable in {path}", name, map(str, source.data_vars))
         save_dataset(source[list(variables)] if variables else source, out, description, progress)
+
+
+def _opened(path: Path) -> xarray.Dataset:
+    try:
+        with warnings.catch_warnings():
+            # Of dimensions without a scale: what they lack is told with the names that stand for them.
+            warnings.filterwarnings("ignore", message=".*phony_dims")
+            # Without decoding: "days since" would turn instants into dates.
+            return xarray.open_dataset(path, decode_times=False)
+    except Exception as error:  # each of xarray's readers has errors of its own
+        with open(path, "rb") as file:
+            known = file.read(3).startswith((b"CDF", b"\x1f\x8b")) or h5py.is_hdf5(path)
+        if not known:
+            raise InputError(
+                f"{path} cannot be read as NetCDF: it is of another kind "
+                "(allowed: NetCDF-3, NetCDF-4, HDF5 with dimension scales; `kitipde import mat` is for .mat files)"
+            ) from error
+        raise InputError(f"{path} cannot be read as NetCDF: {shorten(str(error), 200, placeholder=' …')}") from error
 
 
 def _variable(name: str, array: xarray.DataArray, grid: tuple[str, ...]) -> Variable:

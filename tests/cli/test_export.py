@@ -77,3 +77,13 @@ def test_a_folder_is_not_a_file_to_write(kitipde, burgers_file: Path, tmp_path: 
         result = kitipde("export", "mat", burgers_file, "--out", tmp_path, *overwrite)
         assert result.code == 2
         assert result.err == f"kitipde: cannot write {tmp_path}: it is a folder; give the name of a file\n"
+
+
+def test_what_cannot_be_imported_is_named(kitipde, tmp_path: Path) -> None:
+    for source, words, line in (
+        (tmp_path, (), f"{tmp_path} is a folder (allowed: a file)"),
+        (tmp_path / "e.mat", ("--nu", "nan"), "nu nan is not a positive number"),
+    ):
+        result = kitipde("import", "mat", source, "--out", tmp_path / "x.h5", *words)
+        assert (result.code, result.err) == (2, f"kitipde: {line}\n")
+    assert not list(tmp_path.iterdir())

@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import xarray
+from scipy.io import savemat
 
 from datagen.errors import InputError
 from datagen.exchange.arrays import ArrayDescription, import_netcdf, save_dataset
@@ -120,11 +122,26 @@ def test_an_equation_has_a_simple_name(name: str) -> None:
 
 
 def test_a_file_that_is_not_netcdf_is_refused_in_a_line(kitipde, tmp_path: Path) -> None:
+    savemat(tmp_path / "e.mat", {"u": np.zeros((3, 8))})
     (tmp_path / "text.nc").write_text("no data")
-    result = kitipde("import", "netcdf", tmp_path / "text.nc", "--out", tmp_path / "x.h5", "--equation", "advection")
-    assert result.code == 2
-    assert result.err.count("\n") == 1
-    assert "cannot be read as NetCDF" in result.err
+    (tmp_path / "cut.nc").write_bytes(b"CDF\x01")
+    with h5py.File(tmp_path / "plain.h5", "w") as file:
+        file["u"] = np.zeros((3, 8))
+    lines = {
+        "text.nc": "text.nc cannot be read as NetCDF: it is of another kind (allowed: NetCDF-3, NetCDF-4, HDF5 with "
+        "dimension scales; `kitipde import mat` is for .mat files)\n",
+        "e.mat": "e.mat cannot be read as NetCDF: it is of another kind",
+        "cut.nc": "cut.nc cannot be read as NetCDF: ",
+        "plain.h5": "kitipde: the dimensions sample and x are needed (found: u (phony_dim_0, phony_dim_1))\n",
+        "none.nc": "no such file: ",
+        ".": f"kitipde: {tmp_path} is a folder (allowed: a file)\n",
+    }
+    for name, line in lines.items():
+        result = kitipde("import", "netcdf", tmp_path / name, "--out", tmp_path / "x.h5", "--equation", "advection")
+        assert result.code == 2
+        assert result.err.count("\n") == 1
+        assert line in result.err
+    assert not (tmp_path / "x.h5").exists()
 
 
 def test_a_data_set_of_ours_needs_no_import(tmp_path: Path) -> None:
