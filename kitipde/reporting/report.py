@@ -50,15 +50,17 @@ def write_report(
         The file written.
 
     Raises:
-        InputError: if a run cannot be evaluated or the folder of `out` does not exist.
+        InputError: if a run cannot be evaluated or `out` cannot be a file; its folder is made.
     """
     out = Path(out)
-    if not out.parent.is_dir():
-        raise InputError(f"cannot write {out}: the folder {out.parent} does not exist")
+    place = next(parent for parent in out.absolute().parents if parent.exists())
+    if not place.is_dir():
+        raise InputError(f"cannot write {out}: {place} is not a folder")
     if out.is_dir():
         raise InputError(f"cannot write {out}: it is a folder; give the name of a file")
     evaluations = evaluate_runs(runs, data, resolutions, stored=True, progress=progress, remark=remark)
     page = build_page(evaluations)
+    out.parent.mkdir(parents=True, exist_ok=True)
     if not markdown:
         write_atomically(out, render("report.html.j2", page).encode())
         return out

@@ -31,6 +31,16 @@ def test_markdown_is_named_md_unless_told_otherwise(
     assert Path("report.md").read_text(encoding="utf-8").startswith("# Burgers: vanilla")
 
 
-def test_a_folder_that_does_not_exist_is_one_line(vanilla_run: Run, tmp_path: Path):
-    with pytest.raises(InputError, match="does not exist"):
-        kitipde("report", vanilla_run.path, "--out", tmp_path / "none" / "page.html")
+def test_a_folder_that_does_not_exist_is_made(vanilla_run: Run, tmp_path: Path):
+    page = tmp_path / "new folder" / "deep" / "é.html"
+    with pytest.raises(InputError):
+        kitipde("report", tmp_path / "no run", "--out", page)
+    assert not (tmp_path / "new folder").exists()
+    kitipde("report", vanilla_run.path, "--out", page, "--resolutions", "32")
+    assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
+
+
+def test_a_file_in_place_of_the_folder_is_one_line(vanilla_run: Run, tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="file is not a folder"):
+        kitipde("report", vanilla_run.path, "--out", tmp_path / "file" / "page.html")

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from kitipde.errors import InputError
 from kitipde.evaluation import compare_runs, evaluate_runs, summarise
 from kitipde.reporting.page import Cell, Page, Section, Table
 from kitipde.reporting.report import render, write_report
@@ -130,8 +129,3 @@ def test_markdown_has_the_same_numbers_and_its_figures_beside_it(vanilla_run: Ru
         assert str(row.relative_l2) in text
     widths = {line.count("|") for line in text.splitlines() if line.startswith("| vanilla | 32 | 32 |")}
     assert len(widths) <= 2
-
-
-def test_a_folder_that_does_not_exist_is_named(vanilla_run: Run, tmp_path: Path):
-    with pytest.raises(InputError, match=r"the folder .*nowhere does not exist"):
-        write_report([vanilla_run.path], tmp_path / "nowhere" / "report.html")
