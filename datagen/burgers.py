@@ -15,17 +15,18 @@ References:
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
 import torch
-from jaxtyping import Float64
+from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
-from datagen.checks import at_least, positive
+from datagen.checks import at_least, number_of, positive
 from datagen.fields import burgers_spectrum, gaussian_field_1d, sample_seeds
 from datagen.grids import line, solve_grid
+from datagen.limits import fits_memory
 from datagen.spectral import ETDRK4, angular_wavenumbers
 from datagen.stepping import accurate_steps, stable_steps
 from datagen.store.layout import Coordinate, Layout, Variable
@@ -36,6 +37,9 @@ COLE_HOPF_LIMIT = 20.0
 """Largest range(∫u₀)/2ν for Cole–Hopf. Rounding grows as its exponential: 1e-11 of ‖u‖ at 17, 1e-10 here."""
 
 _PUBLISHED_POINTS = 8192
+
+_PROBED_STEPS = 256
+"""Steps of a sample that are taken to measure the speed, where all of them are many more."""
 
 _TOLERANCE = 1e-9
 """Relative L2 error of ETDRK4 between two instants: well below float32's rounding."""
@@ -177,10 +181,10 @@ class Burgers:
     solve_resolution: int = 0
 
     def __post_init__(self) -> None:
-        at_least("samples", self.samples, 1)
-        at_least("resolution", self.resolution, 4)
+        number_of("samples", self.samples, 1)
+        number_of("resolution", self.resolution, 4)
         at_least("seed", self.seed, 0)
-        at_least("frames", self.frames, 1)
+        number_of("frames", self.frames, 1)
         positive("nu", self.viscosity)
         positive("length", self.length)
         positive("final time", self.final_time)
@@ -227,11 +231,17 @@ class Burgers:
             },
         )
 
+    def check_size(self) -> None:
+        sizes = {"resolution": self.resolution, "solve resolution": self.solve_resolution, "frames": self.frames}
+        fits_memory(8 * self.solve_resolution * (4 + self.frames), sizes)
+
+    def _initial(self, seeds: Int64[np.ndarray, " n"]) -> Float[np.ndarray, "n points"]:
+        # Only modes that the stored grid resolves: what is stored of u0 then determines it, and u follows from it.
+        return gaussian_field_1d(seeds, self.solve_resolution, burgers_spectrum, self.resolution)
+
     def solve(self, indices: Sequence[int], device: str) -> dict[str, np.ndarray]:
         """Compute samples by their index: `u0`, `u` and `method`."""
-        # Only modes that the stored grid resolves: what is stored of u0 then determines it, and u follows from it.
-        seeds = sample_seeds(self.seed, indices)
-        initial = gaussian_field_1d(seeds, self.solve_resolution, burgers_spectrum, self.resolution)
+        initial = self._initial(sample_seeds(self.seed, indices))
         solution, methods = solve(
             torch.from_numpy(initial).to(device), self.times.tolist(), self.viscosity, self.length
         )
@@ -247,5 +257,17 @@ class Burgers:
         """Samples solved together. On a CPU one by one: eight arrays of 8192 points fill its cache."""
         return 1 if device == "cpu" else 256
 
-    def probe(self) -> tuple["Burgers", float]:
-        return self, 1.0
+    def causes(self) -> str:
+        return f"nu {self.viscosity:g}, length {self.length:g} or final time {self.final_time:g}"
+
+    def probe(self, device: str) -> tuple["Burgers", float]:
+        """All of it where that is quick, else about as many steps as `_PROBED_STEPS`."""
+        few = range(0, self.samples, -(-self.samples // 8))
+        initial = torch.from_numpy(self._initial(sample_seeds(self.seed, few)))
+        if bool((cole_hopf_exponent(initial, self.viscosity, self.length) <= COLE_HOPF_LIMIT).all()):
+            return self, 1.0
+        interval = self.final_time / self.frames
+        wavenumbers = angular_wavenumbers(self.solve_resolution, self.length)[1 : (self.solve_resolution - 1) // 3 + 1]
+        steps = stable_steps(float(initial.abs().max()), interval, self.viscosity, wavenumbers)
+        share = _PROBED_STEPS / (steps * self.frames)
+        return (self, 1.0) if share > 0.5 else (replace(self, final_time=self.final_time * share, frames=1), 1 / share)

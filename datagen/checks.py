@@ -5,7 +5,7 @@ from pathlib import Path
 
 from datagen.errors import InputError
 
-__all__ = ["a_file", "at_least", "finite", "positive"]
+__all__ = ["a_file", "at_least", "finite", "number_of", "positive"]
 
 
 def a_file(path: Path) -> None:
@@ -20,6 +20,13 @@ def at_least(name: str, value: int, least: int) -> None:
     """Raise `InputError` unless value ≥ least."""
     if value < least:
         raise InputError(f"{name} {value} is too small (allowed: {least} or more)")
+
+
+def number_of(name: str, value: int, least: int) -> None:
+    """Raise `InputError` unless least ≤ value ≤ 10^12, above which no machine has the memory or the disk."""
+    at_least(name, value, least)
+    if value > 10**12:
+        raise InputError(f"{name} {value} is too large (allowed: up to 10^12)")
 
 
 def finite(name: str, value: float) -> None:

@@ -80,7 +80,7 @@ class Recipe(Protocol):
         """
         ...
 
-    def probe(self) -> tuple["Recipe", float]:
+    def probe(self, device: str) -> tuple["Recipe", float]:
         """A recipe whose samples are cheaper, and by what factor, to measure the speed with."""
         ...
 
@@ -173,7 +173,7 @@ def forecast(work: Plan, recipe: Recipe, machine: Machine) -> str:
     size = f"{work.path.name}: {recipe.samples} samples, about {_readable(work.file_bytes)}"
     if not samples:
         return f"{size}; all are made"
-    probe, ratio = recipe.probe()
+    probe, ratio = recipe.probe(machine.place)
     together = recipe.group(machine.device)
     probe.solve(range(together), machine.place)
     begin, measured = time.perf_counter(), 0

@@ -1,7 +1,5 @@
 """What the recipes of all equations share: grids, and the words for initial fields."""
 
-import math
-
 import numpy as np
 
 from datagen.errors import InputError
@@ -18,7 +16,7 @@ def solve_grid(resolution: int, solve_resolution: int, least: int) -> int:
         InputError: the one given is not a multiple of what is stored.
     """
     if solve_resolution == 0:
-        return resolution * math.ceil(least / resolution)
+        return resolution * -(-least // resolution)
     if solve_resolution < resolution or solve_resolution % resolution:
         raise InputError(f"solve resolution {solve_resolution} is not a multiple of resolution {resolution}")
     return solve_resolution

@@ -19,9 +19,11 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from datagen.checks import at_least, finite, positive
+from datagen.checks import at_least, finite, number_of, positive
+from datagen.errors import InputError
 from datagen.fields import gaussian_field_2d, sample_seeds, vorticity_spectrum
 from datagen.grids import field_text, solve_grid, square
+from datagen.limits import fits_memory
 from datagen.spectral import angular_wavenumbers
 from datagen.store.layout import Coordinate, Layout, Variable
 
@@ -94,14 +96,17 @@ class Heat:
     solve_resolution: int = 0
 
     def __post_init__(self) -> None:
-        at_least("samples", self.samples, 1)
-        at_least("resolution", self.resolution, 4)
+        number_of("samples", self.samples, 1)
+        number_of("resolution", self.resolution, 4)
         at_least("seed", self.seed, 0)
-        at_least("frames", self.frames, 1)
+        number_of("frames", self.frames, 1)
         positive("alpha", self.diffusivity)
         positive("interval", self.interval)
         positive("length", self.length)
+        finite("time of the last frame", self.interval * self.frames)
         finite("source", self.source)
+        if abs(self.source) > float(np.finfo(np.float32).max):
+            raise InputError(f"source {self.source:g} is too large to be stored in float32 (allowed: up to 3.4e38)")
         vorticity_spectrum(self.field)
         object.__setattr__(self, "solve_resolution", solve_grid(self.resolution, self.solve_resolution, least=1))
 
@@ -137,6 +142,11 @@ class Heat:
             shared={"source": boundary_source(self.solve_resolution, self.source)[::stride, ::stride].numpy()},
         )
 
+    def check_size(self) -> None:
+        points = self.solve_resolution**2
+        sizes = {"resolution": self.resolution, "solve resolution": self.solve_resolution, "frames": self.frames}
+        fits_memory(8 * points * (4 + self.frames), sizes)
+
     def initial(self, indices: Sequence[int]) -> Float64[np.ndarray, "n x y"]:
         """w at time 0 on the grid solved on."""
         seeds = sample_seeds(self.seed, indices)
@@ -154,5 +164,8 @@ class Heat:
         """Samples solved together; all frames of them are in memory."""
         return 1 if device == "cpu" else max(1, 2**24 // (self.solve_resolution**2 * self.frames))
 
-    def probe(self) -> tuple["Heat", float]:
+    def causes(self) -> str:
+        return f"source {self.source:g}, interval {self.interval:g} or length {self.length:g}"
+
+    def probe(self, device: str) -> tuple["Heat", float]:
         return self, 1.0

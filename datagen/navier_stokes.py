@@ -29,15 +29,21 @@ import torch
 from jaxtyping import Complex128, Float64
 from torch import Tensor
 
-from datagen.checks import at_least, positive
+from datagen.checks import at_least, finite, number_of, positive
 from datagen.errors import InputError
 from datagen.fields import gaussian_field_2d, sample_seeds, vorticity_spectrum
 from datagen.grids import field_text, solve_grid, square
+from datagen.limits import MOST_STEPS, few_enough_steps, fits_memory
 from datagen.spectral import ETDRK4
 from datagen.stepping import accurate_steps, round_up, stable_steps
 from datagen.store.layout import Coordinate, Layout, Variable
 
 __all__ = ["Frame", "NavierStokes", "VorticityEquation", "published_forcing", "solve"]
+
+_STEPS_BETWEEN_LOOKS = 32
+
+_PROBED_STEPS = 64
+"""Steps of a group that are taken to measure the speed, where all of them are many more."""
 
 
 class VorticityEquation:
@@ -103,8 +109,11 @@ class VorticityEquation:
     ) -> Complex128[Tensor, "*batch ky kx"]:
         """The state after a duration cut into equal steps."""
         scheme = self._scheme(duration / steps)
-        for _ in range(steps):
+        for number in range(1, steps + 1):
             modes = scheme.step(modes, self.explicit)
+            # What has left the finite numbers does not come back.
+            if number % _STEPS_BETWEEN_LOOKS == 0 and not bool(torch.view_as_real(modes).isfinite().all()):
+                break
         return modes
 
     def speed(self, modes: Complex128[Tensor, "*batch ky kx"]) -> float:
@@ -129,7 +138,13 @@ class VorticityEquation:
     def _new_scheme(self, step: float) -> ETDRK4:
         # Coefficients depend on kx² + ky² alone, and few values of it are distinct.
         values, place = torch.unique(self.squared, return_inverse=True)
-        return ETDRK4.of(-self.viscosity * values, step).take(place)
+        scheme = ETDRK4.of(-self.viscosity * values, step)
+        if not bool(scheme.weight_last.isfinite().all()):
+            raise InputError(
+                f"nu {self.viscosity:g} on a length of {self.length:g} with time steps of {step:.2g} "
+                "is beyond the range of float64 (allowed: a smaller nu or dt, or a larger length)"
+            )
+        return scheme.take(place)
 
 
 @dataclass(frozen=True)
@@ -165,7 +180,7 @@ def solve(
         step: instead of all this, a fixed time step.
 
     Raises:
-        InputError: the solution has blown up: the fixed step was too large.
+        InputError: the solution has blown up: the fixed step was too large; or it needs too many steps.
     """
     modes, now, speed = equation.to_modes(initial), 0.0, equation.speed(equation.to_modes(initial))
     accurate, measured_at = 1, speed
@@ -188,9 +203,9 @@ def solve(
         # ω is carried along and diffuses: it cannot exceed its start and what the forcing adds. Waves round an edge
         # that the grid cannot resolve overshoot a little; a blow-up does not stop at three times.
         if not float(vorticity.abs().max()) <= 3 * (highest + instant * strength):
+            remedy = "" if step is None else f" (stable up to about {duration / at_first:.2g} at the start)"
             raise InputError(
-                f"the solution has blown up at time {instant:g}: dt {duration / steps:g} is too large for it "
-                f"(stable up to about {duration / at_first:.2g} at the start)"
+                f"the solution has blown up at time {instant:g}: dt {duration / steps:g} is too large for it{remedy}"
             )
         yield Frame(vorticity, steps, equation.tail(modes))
         now = instant
@@ -268,16 +283,23 @@ class NavierStokes:
     tolerance: float = 1e-7
 
     def __post_init__(self) -> None:
-        at_least("samples", self.samples, 1)
-        at_least("resolution", self.resolution, 4)
+        number_of("samples", self.samples, 1)
+        number_of("resolution", self.resolution, 4)
         at_least("seed", self.seed, 0)
-        at_least("frames", self.frames, 1)
+        number_of("frames", self.frames, 1)
         positive("nu", self.viscosity)
         positive("interval", self.interval)
         positive("length", self.length)
+        if not 1e-100 <= self.length <= 1e100:
+            raise InputError(f"length {self.length:g} is beyond what float64 can square (allowed: 1e-100 to 1e100)")
+        finite("time of the last frame", self.interval * self.frames)
         positive("tolerance", self.tolerance)
+        if self.tolerance < np.finfo(np.float64).eps:
+            raise InputError(f"tolerance {self.tolerance:g} is below float64's rounding (allowed: 2.3e-16 or more)")
         if self.step:
             positive("dt", self.step)
+            least = f"dt {self.interval / MOST_STEPS:.2g} or more"
+            few_enough_steps(self.interval / self.step, f"dt {self.step:g} with interval {self.interval:g}", least)
         vorticity_spectrum(self.field)
         object.__setattr__(self, "solve_resolution", solve_grid(self.resolution, self.solve_resolution, least=1))
 
@@ -313,6 +335,11 @@ class NavierStokes:
             },
         )
 
+    def check_size(self) -> None:
+        points, stored = self.solve_resolution**2, self.resolution**2 * self.frames
+        sizes = {"resolution": self.resolution, "solve resolution": self.solve_resolution, "frames": self.frames}
+        fits_memory(6 * 8 * points + 4 * stored, sizes)
+
     def initial(self, indices: Sequence[int]) -> Float64[np.ndarray, "n x y"]:
         """ω at time 0 on the grid solved on."""
         seeds = sample_seeds(self.seed, indices)
@@ -339,6 +366,22 @@ class NavierStokes:
         points = self.solve_resolution**2
         return max(1, (2**15 if device == "cpu" else 2**20) // points)
 
-    def probe(self) -> tuple["NavierStokes", float]:
+    def causes(self) -> str:
+        return f"nu {self.viscosity:g}, length {self.length:g} or interval {self.interval:g}"
+
+    def probe(self, device: str) -> tuple["NavierStokes", float]:
+        """Two frames, or some of their steps where they take many."""
         few = min(self.frames, 2)
-        return replace(self, frames=few), self.frames / few
+        steps = self._steps_of_the_first_frame(device)
+        if few * steps <= 4 * _PROBED_STEPS:
+            return replace(self, frames=few), self.frames / few
+        step = self.interval / steps
+        return replace(self, frames=1, interval=_PROBED_STEPS * step, step=step), self.frames * steps / _PROBED_STEPS
+
+    def _steps_of_the_first_frame(self, device: str) -> int:
+        if self.step:
+            return math.ceil(self.interval / self.step)
+        equation = _equation(self.solve_resolution, self.viscosity, self.length, self.forced, device)
+        modes = equation.to_modes(torch.from_numpy(self.initial([0])).to(device))
+        stable = equation.stable_steps(equation.speed(modes), self.interval)
+        return max(stable, accurate_steps(equation.advance, modes, self.interval, stable, self.tolerance))

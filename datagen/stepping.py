@@ -8,6 +8,7 @@ from jaxtyping import Complex128, Float64
 from torch import Tensor
 
 from datagen.errors import InputError
+from datagen.limits import few_enough_steps
 
 __all__ = ["Advance", "accurate_steps", "round_up", "stable_steps"]
 
@@ -47,7 +48,11 @@ def stable_steps(speed: float, duration: float, viscosity: float, wavenumbers: F
         factor = torch.where(damping > 1e-12, -torch.expm1(-damping) / damping.clamp(min=1e-12), 1.0)
         if speed * step * float((wavenumbers * factor).max()) <= _LARGEST_TURN:
             return steps
-    raise InputError(f"a speed of {speed:.3g} needs more than {_COUNTS[-1]} steps in a time of {duration:g}")
+    possible = _COUNTS[-1] * _LARGEST_TURN / (speed * float(wavenumbers.max()))
+    raise InputError(
+        f"a speed of {speed:.3g} needs more than {_COUNTS[-1]} time steps in the time of {duration:g} between frames "
+        f"(possible on this grid: a time of {possible:.2g})"
+    )
 
 
 def accurate_steps(
@@ -64,6 +69,9 @@ def accurate_steps(
         duration: of the interval.
         steps: a stable number to try.
         tolerance: relative L2 error wanted of the interval.
+
+    Raises:
+        InputError: no number of steps in use is enough.
     """
     step = duration / steps
     halves = advance(state, step, 2)
@@ -71,4 +79,6 @@ def accurate_steps(
     error = 16 / 15 * float((difference / halves.flatten(1).norm(dim=1).clamp(min=1e-30)).max())
     if not math.isfinite(error):
         return round_up(4 * steps)
-    return round_up(steps * max(steps * error / tolerance, 1e-3) ** 0.25)
+    needed = steps * max(steps * error / tolerance, 1e-3) ** 0.25
+    few_enough_steps(needed, f"a tolerance of {tolerance:g} in a time of {duration:g}", "a larger tolerance")
+    return round_up(needed)

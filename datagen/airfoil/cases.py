@@ -18,9 +18,10 @@ from torch import Tensor
 
 from datagen.airfoil.euler import GAMMA, Duals, Euler, Stream, primitive, uniform
 from datagen.airfoil.mesh import OGrid, o_grid, triangulated
-from datagen.checks import at_least, finite, positive
+from datagen.checks import at_least, finite, number_of, positive
 from datagen.errors import InputError
 from datagen.fields import sample_seeds
+from datagen.limits import few_enough_steps, fits_memory
 from datagen.store.layout import Coordinate, Layout, Variable
 from datagen.store.mesh import CONVENTIONS, node_field
 
@@ -35,6 +36,8 @@ SOUND = math.sqrt(GAMMA * GAS_CONSTANT * TEMPERATURE)
 
 _CACHE_NODES = 6_000
 """Nodes of a batch that a processor's cache holds well."""
+
+_MOST_NODES = 10**7
 
 _STEPS_BETWEEN_LOOKS = 20
 
@@ -77,13 +80,19 @@ class Airfoil:
     courant: float = 1.0
 
     def __post_init__(self) -> None:
-        at_least("samples", self.samples, 1)
+        number_of("samples", self.samples, 1)
         at_least("seed", self.seed, 0)
-        at_least("nodes around", self.around, 16)
-        at_least("layers", self.layers, 8)
-        at_least("frames", self.frames, 1)
+        number_of("nodes around", self.around, 16)
+        number_of("layers", self.layers, 8)
+        number_of("frames", self.frames, 1)
+        if self.around * self.layers > _MOST_NODES:
+            raise InputError(
+                f"{self.around} nodes around in {self.layers} layers make {self.around * self.layers:.3g} nodes "
+                f"(allowed: up to {_MOST_NODES})"
+            )
         positive("far field", self.far)
         positive("interval", self.interval)
+        finite("time of the last frame", self.interval * self.frames)
         positive("courant number", self.courant)
         positive("least mach", self.least_mach)
         if not self.least_mach <= self.most_mach <= 0.95:
@@ -143,6 +152,11 @@ class Airfoil:
             dimensions={**mesh.dimensions, "wall": self.around},
         )
 
+    def check_size(self) -> None:
+        nodes = self.around * self.layers
+        sizes = {"nodes around": self.around, "layers": self.layers, "frames": self.frames}
+        fits_memory(8 * 4 * nodes * (4 + self.frames), sizes)
+
     def streams(self, indices: Sequence[int]) -> Float64[np.ndarray, "2 n"]:
         """M and α in degrees of samples, each drawn from its own seed."""
         drawn = [np.random.default_rng(int(seed)).uniform(size=2) for seed in sample_seeds(self.seed, indices)]
@@ -187,10 +201,19 @@ class Airfoil:
         """Samples solved together. On a CPU no more than the cache holds."""
         return max(1, (_CACHE_NODES if device == "cpu" else 300_000) // (self.around * self.layers))
 
-    def probe(self) -> tuple["Airfoil", float]:
-        """The first sixteen steps or so."""
+    def causes(self) -> str:
+        return f"far field {self.far:g}, interval {self.interval:g} or courant number {self.courant:g}"
+
+    def probe(self, device: str) -> tuple["Airfoil", float]:
+        """The first sixteen steps or so.
+
+        Raises:
+            InputError: there are too many steps between two frames.
+        """
         euler = Euler(Duals.of(self.grid().z), Stream(_tensor([self.most_mach]), _tensor([0.0])))
         step = float(euler.stable_step(uniform(euler.duals, euler.stream)).min()) * self.courant / SOUND
+        given = f"interval {self.interval:g} with courant number {self.courant:g}"
+        few_enough_steps(self.interval / max(step, 1e-300), given, "a shorter interval or a larger courant number")
         short = min(16 * step, self.interval)
         return replace(self, frames=2, interval=short), max(self.frames - 1, 1) * self.interval / short
 
