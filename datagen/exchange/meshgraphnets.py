@@ -25,6 +25,7 @@ from datagen.exchange.tfrecord import Record, RecordFile
 from datagen.store.ingest import ingest, ingested
 from datagen.store.layout import Coordinate, Layout, Variable
 from datagen.store.mesh import CONVENTIONS, Mesh, node_field
+from datagen.store.parts import forget_parts
 
 __all__ = ["MeshGraphNets", "Selection", "import_meshgraphnets"]
 
@@ -79,6 +80,7 @@ def import_meshgraphnets(
     selection: Selection,
     progress: Callable[[int, int], None] | None = None,
     remark: Callable[[str], None] | None = None,
+    overwrite: bool = False,
 ) -> bool:
     """Turn a published folder into a data set, its splits one after the other; False if it is there already.
 
@@ -88,6 +90,7 @@ def import_meshgraphnets(
         selection: what of it.
         progress: called with (samples done, samples).
         remark: told what was decided.
+        overwrite: begin anew, whatever is there; a file of that name stays until the new one is whole.
 
     Raises:
         InputError: files missing, damaged, cut off or not of this kind; several meshes; a choice that the data cannot
@@ -100,7 +103,9 @@ def import_meshgraphnets(
             if line and remark:
                 remark(line)
         layout = source.layout(decision)
-        if ingested(out, layout):
+        if overwrite:
+            forget_parts(out, layout.config)
+        elif ingested(out, layout):
             return False
         ingest(out, layout, len(source), lambda part: source.read(part, decision), progress, _PIECE_BYTES, True)
         return True

@@ -9,7 +9,7 @@ import numpy as np
 
 from datagen.errors import InputError
 from datagen.store.layout import Layout
-from datagen.store.parts import clean_up, parts_folder
+from datagen.store.parts import being_replaced, clean_up, parts_folder
 from datagen.store.reader import open_dataset
 from datagen.store.verify import verify
 from datagen.store.writer import atomic_path, merge_files, write_file
@@ -79,6 +79,8 @@ def ingested(path: Path, layout: Layout) -> bool:
         return False
     with open_dataset(path) as data:
         if data.config != json.loads(layout.config):
+            if being_replaced(path, layout.config):
+                return False
             raise InputError(f"{path} exists with other settings or from other files; --overwrite replaces it")
     clean_up(path)
     return True
@@ -86,12 +88,11 @@ def ingested(path: Path, layout: Layout) -> bool:
 
 def _begin(folder: Path, layout: Layout, resumable: bool) -> None:
     settings = folder / "settings.json"
-    if folder.exists():
-        if not resumable:
-            raise InputError(f"{folder} is in the way: the parts of an unfinished data set; remove it")
-        if not settings.exists() or settings.read_text() != layout.config:
-            raise InputError(f"{folder} holds an unfinished data set of other settings: --overwrite begins anew")
-    elif resumable:
+    if folder.exists() and not resumable:
+        raise InputError(f"{folder} is in the way: the parts of an unfinished data set; remove it")
+    if any(folder.glob("part-*.h5")) and not (settings.exists() and settings.read_text() == layout.config):
+        raise InputError(f"{folder} holds an unfinished data set of other settings: --overwrite begins anew")
+    if resumable:
         with atomic_path(settings) as temporary:
             temporary.write_text(layout.config)
 

@@ -1,4 +1,8 @@
-"""What stands beside a file while it is made: its parts, and itself under a temporary name."""
+"""What stands beside a file while it is made: its parts, and itself under a temporary name.
+
+A file that is made anew (`--overwrite`) stays until the new one takes its place. Beside the new one's parts lies then a
+note of its settings, by which the work is continued after an interruption although there is a file of that name.
+"""
 
 import os
 import shutil
@@ -7,7 +11,9 @@ from pathlib import Path
 
 from datagen.errors import InputError
 
-__all__ = ["clean_up", "parts_folder", "remove_all", "temporary_name"]
+__all__ = ["being_replaced", "clean_up", "forget_parts", "parts_folder", "temporary_name"]
+
+REPLACES = "replaces.json"
 
 
 def parts_folder(path: Path) -> Path:
@@ -29,15 +35,24 @@ def clean_up(path: Path) -> None:
                 item.unlink()
 
 
-def remove_all(path: Path) -> None:
-    """Forget the file and what was begun of it, for a fresh start.
+def forget_parts(path: Path, settings: str) -> None:
+    """Forget what was begun of a file, for a fresh start with other settings; the file itself stays.
 
     Raises:
         InputError: it cannot be removed.
     """
+    folder = parts_folder(path)
     try:
-        path.unlink(missing_ok=True)
-        if parts_folder(path).exists():
-            shutil.rmtree(parts_folder(path))
+        if folder.exists():
+            shutil.rmtree(folder)
+        if path.exists():
+            folder.mkdir()
+            (folder / REPLACES).write_text(settings)
     except OSError as error:
-        raise InputError(f"cannot remove {path}: {error.strerror}") from error
+        raise InputError(f"cannot remove {folder}: {error.strerror}") from error
+
+
+def being_replaced(path: Path, settings: str) -> bool:
+    """Whether an interruption has left parts of a file with these settings that is to replace the one that is there."""
+    note = parts_folder(path) / REPLACES
+    return note.exists() and note.read_text() == settings

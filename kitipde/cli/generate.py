@@ -8,6 +8,7 @@ import typer
 
 from datagen.errors import InputError, unknown
 from kitipde.cli.console import progress, remark
+from kitipde.cli.outputs import refuse_folder
 
 if TYPE_CHECKING:
     from datagen.generate import Recipe
@@ -60,9 +61,10 @@ def burgers(
     recipe = Burgers(
         samples, resolution, seed, nu, parse_number("length", length), final_time, frames, solve_resolution
     )
+    note = ""
     if math.isclose(recipe.length, 2 * math.pi):
-        remark("domain length 2 pi, on which the published data were made (the paper's text says 1: --length 1)")
-    _make(recipe, out, device, shard, workers, overwrite, dry_run)
+        note = "domain length 2 pi, on which the published data were made (the paper's text says 1: --length 1)"
+    _make(recipe, out, device, shard, workers, overwrite, dry_run, note)
 
 
 @app.command("navier-stokes")
@@ -210,25 +212,42 @@ def _shipped_recipes() -> Path:
     return next(place for place in (package / "configs", package.parent / "configs") if place.is_dir()) / "data"
 
 
-def _make(recipe: "Recipe", out: Path, device: str, shard: str, workers: int, overwrite: bool, dry_run: bool) -> None:
+def _make(
+    recipe: "Recipe",
+    out: Path,
+    device: str,
+    shard: str,
+    workers: int,
+    overwrite: bool,
+    dry_run: bool,
+    note: str = "",
+) -> None:
     from datagen import generate as making
     from datagen.machine import Machine
 
     machine = Machine.here(device, shard, workers)
-    if overwrite:
-        if machine.shards > 1:
-            raise InputError(f"--overwrite is for one process alone; with several, first remove {out} and {out}.parts")
-        if not dry_run:
-            making.remove_all(out)
-    elif making.finished(recipe, out, machine.device):
+    refuse_folder(out)
+    if overwrite and machine.shards > 1:
+        raise InputError(f"--overwrite is for one process alone; with several, first remove {out} and {out}.parts")
+    if not overwrite and making.finished(recipe, out, machine.device):
         remark(f"{out} is complete already")
         return
-    work = making.discard_damaged_parts(making.plan(recipe, out, machine.device), machine)
-    remark(making.forecast(work, recipe, machine))
+    if overwrite:
+        work = making.plan_anew(recipe, out, machine.device)
+    else:
+        work = making.discard_damaged_parts(making.plan(recipe, out, machine.device), machine)
+    if not dry_run:
+        making.check_disk(work, machine)
+    expected = making.forecast(work, recipe, machine)
+    if note:
+        remark(note)
+    remark(expected)
     if dry_run:
         return
+    if overwrite:
+        making.begin_anew(work)
     share = f" {machine.shard}/{machine.shards}" if machine.shards > 1 else ""
-    if work.shard(machine):
+    if work.samples_left(machine):
         with progress(f"{recipe.equation}{share}", "samples") as show:
             making.generate(work, recipe, machine, lambda done, total: show(done, total, ""))
     if machine.joins:

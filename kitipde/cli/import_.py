@@ -7,7 +7,7 @@ import typer
 
 from datagen.errors import InputError
 from kitipde.cli.console import progress, remark
-from kitipde.cli.outputs import refuse_source, refuse_taken
+from kitipde.cli.outputs import refuse_folder, refuse_source, refuse_taken
 
 __all__ = ["app"]
 
@@ -54,15 +54,17 @@ def meshgraphnets(
 ) -> None:
     """The data of MeshGraphNets (TFRecord); run again after an interruption, it continues."""
     from datagen.exchange.meshgraphnets import Selection, import_meshgraphnets
-    from datagen.store.parts import remove_all
 
     start, stop = _range("frames", frames)
     selection = Selection(tuple(split or ()), stride, start, stop, samples, velocity, dt, check)
+    refuse_folder(out)
     refuse_source(out, folder.glob("*"))
-    if overwrite:
-        remove_all(out)
     with progress("import", "samples") as show:
-        made = import_meshgraphnets(folder, out, selection, lambda done, total: show(done, total, ""), remark)
+
+        def told(done: int, total: int) -> None:
+            show(done, total, "")
+
+        made = import_meshgraphnets(folder, out, selection, told, remark, overwrite)
     remark(f"made {out}: {out.stat().st_size / 1e6:.1f} MB" if made else f"{out} is complete already")
 
 

@@ -158,7 +158,8 @@ def test_what_is_no_shard_is_refused(text: str) -> None:
 
 def test_a_full_disk_is_foreseen(tmp_path: Path) -> None:
     recipe = replace(FLOW, samples=10**9)
-    work = making.Plan(tmp_path / "ns.h5", tmp_path / "ns.h5.parts", recipe.layout(), (range(10),), (0,), 10**15)
+    folder, parts = tmp_path / "ns.h5.parts", making.Parts(10, 10)
+    work = making.Plan(tmp_path / "ns.h5", folder, recipe.layout(), parts, frozenset(), 10**15)
     with pytest.raises(InputError, match=r"GB free; ns.h5 needs 2000000.02 GB while it is made"):
         making.generate(work, recipe, Machine("cpu", "cpu"))
     assert not list(tmp_path.iterdir())
@@ -211,3 +212,54 @@ def test_every_recipe_gives_a_file_that_verifies(tmp_path: Path) -> None:
         path = tmp_path / f"{number}.h5"
         _make(recipe, path, Machine("cpu", "cpu"))
         assert verify(path).samples == recipe.samples
+
+
+def test_an_error_after_the_first_checks_leaves_nothing_that_was_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def grow(*arguments) -> dict[str, np.ndarray]:
+        return {"temperature": np.full((1, 2, 16, 16), np.inf)}
+
+    recipe, path = Heat(samples=2, resolution=16, frames=2), tmp_path / "new" / "h.h5"
+    monkeypatch.setattr(Heat, "solve", grow)
+    with pytest.raises(InputError, match=r"sample 0: temperature is not finite in float32: source 0.1, interval 1 or"):
+        _make(recipe, path, Machine("cpu", "cpu"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_interrupted_replacement_continues_and_the_old_file_stays_till_then(whole: Path, tmp_path: Path) -> None:
+    path, other = tmp_path / "ns.h5", replace(FLOW, seed=4)
+    path.write_bytes(whole.read_bytes())
+    work = making.plan_anew(other, path, "cpu")
+    making.begin_anew(work)
+    making.generate(work, other, Machine("cpu", "cpu", 0, 2))
+    assert path.read_bytes() == whole.read_bytes()
+    assert making.finished(FLOW, whole, "cpu")
+    with pytest.raises(InputError, match=r"exists with other settings"):
+        making.finished(replace(FLOW, seed=5), path, "cpu")
+    assert not making.finished(other, path, "cpu")
+    assert 0 < len(making.plan(other, path, "cpu").missing) < len(work.parts)
+    _make(other, path, Machine("cpu", "cpu"))
+    assert making.finished(other, path, "cpu")
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("shards", [1, 2, 3, 7])
+@pytest.mark.parametrize(("samples", "step"), [(10, 4), (12, 4), (1, 8), (5, 1)])
+def test_shares_add_up_to_all_samples(tmp_path: Path, shards: int, samples: int, step: int) -> None:
+    parts = making.Parts(samples, step)
+    assert [index for part in parts for index in part] == list(range(samples))
+    work = making.Plan(tmp_path / "x.h5", tmp_path, PULSES.layout(), parts, frozenset({0}), 0)
+    for shard in range(shards):
+        machine = Machine("cpu", "cpu", shard, shards)
+        assert work.samples_left(machine) == sum(len(parts[number]) for number in work.shard(machine))
+
+
+def test_the_forecast_of_a_long_sample_solves_a_piece_of_it() -> None:
+    for recipe in (
+        replace(FLOW, step=1e-4),
+        Burgers(samples=2, resolution=64, viscosity=1e-3, final_time=1000.0),
+    ):
+        probe, ratio = recipe.probe("cpu")
+        assert ratio > 50
+        assert probe.probe("cpu")[1] == pytest.approx(1)

@@ -303,3 +303,11 @@ def test_a_mesh_has_no_other_resolution(published, tmp_path: Path) -> None:
     out, _ = _import(tmp_path / "set")
     with open_dataset(out) as data, pytest.raises(InputError, match="on a mesh of 32 nodes: it has no other"):
         data.read("density", resolution=16)
+
+
+def test_a_folder_that_cannot_be_imported_leaves_the_file_that_it_was_to_replace(kitipde, tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    (tmp_path / "old.h5").write_text("old")
+    result = kitipde("import", "meshgraphnets", tmp_path / "set", "--out", tmp_path / "old.h5", "--overwrite")
+    assert result.code == 2
+    assert (tmp_path / "old.h5").read_text() == "old"
