@@ -260,7 +260,7 @@ class Burgers:
     def causes(self) -> str:
         return f"nu {self.viscosity:g}, length {self.length:g} or final time {self.final_time:g}"
 
-    def probe(self, device: str) -> tuple["Burgers", float]:
+    def probe(self) -> tuple["Burgers", float]:
         """All of it where that is quick, else about as many steps as `_PROBED_STEPS`."""
         few = range(0, self.samples, -(-self.samples // 8))
         initial = torch.from_numpy(self._initial(sample_seeds(self.seed, few)))

@@ -22,7 +22,7 @@ from datagen.errors import InputError
 from datagen.fields import sample_seeds
 from datagen.limits import readable
 from datagen.machine import Machine
-from datagen.planning import SETTINGS, Parts, Plan, Recipe, finished, plan, plan_anew
+from datagen.planning import SETTINGS, Bounded, Parts, Plan, Recipe, finished, plan, plan_anew
 from datagen.store.parts import REPLACES, clean_up, forget_parts, parts_folder
 from datagen.store.verify import verify
 from datagen.store.writer import atomic_path, merge_files, write_file
@@ -72,7 +72,7 @@ def forecast(work: Plan, recipe: Recipe, machine: Machine) -> str:
     size = f"{work.path.name}: {recipe.samples} samples, about {readable(work.file_bytes)}"
     if not samples:
         return f"{size}; all are made"
-    probe, ratio = recipe.probe(machine.place)
+    probe, ratio = recipe.probe()
     together = recipe.group(machine.device)
     probe.solve(range(together), machine.place)
     begin, measured = time.perf_counter(), 0
@@ -256,10 +256,9 @@ def _refuse_infinite(recipe: Recipe, indices: Sequence[int], values: Mapping[str
     for name, array in values.items():
         finite = np.isfinite(array).reshape(len(array), -1).all(axis=1)
         if not finite.all():
-            raise InputError(
-                f"sample {indices[int(np.argmin(finite))]}: {name} is not finite in float32: "
-                f"{recipe.causes()} is too extreme for it"
-            )
+            cause = recipe.causes() if isinstance(recipe, Bounded) else "a setting"
+            sample = indices[int(np.argmin(finite))]
+            raise InputError(f"sample {sample}: {name} is not finite in float32: {cause} is too extreme for it")
 
 
 def _duration(seconds: float) -> str:

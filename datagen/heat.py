@@ -167,5 +167,5 @@ class Heat:
     def causes(self) -> str:
         return f"source {self.source:g}, interval {self.interval:g} or length {self.length:g}"
 
-    def probe(self, device: str) -> tuple["Heat", float]:
+    def probe(self) -> tuple["Heat", float]:
         return self, 1.0

@@ -369,19 +369,19 @@ class NavierStokes:
     def causes(self) -> str:
         return f"nu {self.viscosity:g}, length {self.length:g} or interval {self.interval:g}"
 
-    def probe(self, device: str) -> tuple["NavierStokes", float]:
+    def probe(self) -> tuple["NavierStokes", float]:
         """Two frames, or some of their steps where they take many."""
         few = min(self.frames, 2)
-        steps = self._steps_of_the_first_frame(device)
+        steps = self._steps_of_the_first_frame()
         if few * steps <= 4 * _PROBED_STEPS:
             return replace(self, frames=few), self.frames / few
         step = self.interval / steps
         return replace(self, frames=1, interval=_PROBED_STEPS * step, step=step), self.frames * steps / _PROBED_STEPS
 
-    def _steps_of_the_first_frame(self, device: str) -> int:
+    def _steps_of_the_first_frame(self) -> int:
         if self.step:
             return math.ceil(self.interval / self.step)
-        equation = _equation(self.solve_resolution, self.viscosity, self.length, self.forced, device)
-        modes = equation.to_modes(torch.from_numpy(self.initial([0])).to(device))
+        equation = _equation(self.solve_resolution, self.viscosity, self.length, self.forced, "cpu")
+        modes = equation.to_modes(torch.from_numpy(self.initial([0])))
         stable = equation.stable_steps(equation.speed(modes), self.interval)
         return max(stable, accurate_steps(equation.advance, modes, self.interval, stable, self.tolerance))

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from datagen.store.layout import Layout
 from datagen.store.parts import being_replaced, clean_up, parts_folder
 from datagen.store.reader import open_dataset
 
-__all__ = ["SETTINGS", "Parts", "Plan", "Recipe", "finished", "plan", "plan_anew"]
+__all__ = ["SETTINGS", "Bounded", "Parts", "Plan", "Recipe", "finished", "plan", "plan_anew"]
 
 SETTINGS = "recipe.json"
 """Where the settings of the parts stand, in their folder."""
@@ -49,13 +49,18 @@ class Recipe(Protocol):
         """
         ...
 
-    def probe(self, device: str) -> tuple["Recipe", float]:
+    def probe(self) -> tuple["Recipe", float]:
         """A recipe whose samples are cheaper, and by what factor, to measure the speed with.
 
         Raises:
             InputError: a sample takes too many time steps.
         """
         ...
+
+
+@runtime_checkable
+class Bounded(Protocol):
+    """What a recipe may know besides, so that settings beyond a machine are refused by their names."""
 
     def check_size(self) -> None:
         """Raise `InputError` if one sample is larger than the memory of this machine."""
@@ -137,7 +142,8 @@ def plan_anew(recipe: Recipe, path: Path, device: str) -> Plan:
     Raises:
         InputError: one sample is larger than the memory.
     """
-    recipe.check_size()
+    if isinstance(recipe, Bounded):
+        recipe.check_size()
     layout = replace(recipe.layout(), config=_config_text(recipe, device))
     size = layout.sample_bytes()
     group = recipe.group(device)

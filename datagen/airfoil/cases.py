@@ -204,7 +204,7 @@ class Airfoil:
     def causes(self) -> str:
         return f"far field {self.far:g}, interval {self.interval:g} or courant number {self.courant:g}"
 
-    def probe(self, device: str) -> tuple["Airfoil", float]:
+    def probe(self) -> tuple["Airfoil", float]:
         """The first sixteen steps or so.
 
         Raises:

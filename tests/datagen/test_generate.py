@@ -260,6 +260,6 @@ def test_the_forecast_of_a_long_sample_solves_a_piece_of_it() -> None:
         replace(FLOW, step=1e-4),
         Burgers(samples=2, resolution=64, viscosity=1e-3, final_time=1000.0),
     ):
-        probe, ratio = recipe.probe("cpu")
+        probe, ratio = recipe.probe()
         assert ratio > 50
-        assert probe.probe("cpu")[1] == pytest.approx(1)
+        assert probe.probe()[1] == pytest.approx(1)
