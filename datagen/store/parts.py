@@ -11,9 +11,10 @@ from pathlib import Path
 
 from datagen.errors import InputError
 
-__all__ = ["being_replaced", "clean_up", "forget_parts", "parts_folder", "temporary_name"]
+__all__ = ["REPLACES", "being_replaced", "clean_up", "forget_parts", "parts_folder", "temporary_name"]
 
 REPLACES = "replaces.json"
+"""The note: the settings of the new file."""
 
 
 def parts_folder(path: Path) -> Path:
