@@ -178,6 +178,13 @@ class Run:
         return self.facts.dataset_identity
 
     @property
+    def dataset_recipe(self) -> str:
+        """What that dataset was made from: two of the same recipe differ by rounding alone."""
+        from datagen.store import recipe_of
+
+        return recipe_of(self.facts.dataset_config, self.facts.dataset_identity)
+
+    @property
     def equation(self) -> str:
         """What the dataset holds."""
         return self.facts.equation

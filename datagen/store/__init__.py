@@ -2,6 +2,6 @@
 
 from datagen.store.layout import Coordinate, Layout, Variable
 from datagen.store.mesh import Mesh
-from datagen.store.reader import Dataset, open_dataset
+from datagen.store.reader import Dataset, open_dataset, recipe_of
 
-__all__ = ["Coordinate", "Dataset", "Layout", "Mesh", "Variable", "open_dataset"]
+__all__ = ["Coordinate", "Dataset", "Layout", "Mesh", "Variable", "open_dataset", "recipe_of"]

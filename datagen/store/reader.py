@@ -1,5 +1,6 @@
 """Reading data sets: only what is asked for."""
 
+import hashlib
 import json
 import math
 import re
@@ -81,6 +82,18 @@ def open_dataset(path: str | Path) -> "Dataset":
     except BaseException:
         file.close()
         raise
+
+
+def recipe_of(config: Mapping[str, Any], identity: str) -> str:
+    """SHA-256 of the settings that made a data set but the device; its identity if no generator made it.
+
+    The same recipe gives the same samples up to rounding: another processor, another device or another version of a
+    library may round a last bit otherwise, which gives a file of another identity.
+    """
+    if not {"seed", "samples"} <= config.keys():
+        return identity
+    settings = {name: value for name, value in config.items() if name != "device"}
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
 class Dataset:
@@ -224,6 +237,11 @@ class Dataset:
     def variable(self, name: str) -> h5py.Dataset:
         """The stored array itself, for those who read it chunk by chunk."""
         return as_array(self._file, name)
+
+    @property
+    def recipe(self) -> str:
+        """What it was made from: see `recipe_of`."""
+        return recipe_of(self.config, self.identity)
 
     def identifying_arrays(self) -> dict[str, np.ndarray]:
         """What `identity` is computed from, besides the settings."""

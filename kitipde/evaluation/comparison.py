@@ -104,7 +104,7 @@ def compare_evaluations(
     Raises:
         InputError: if they are not of the same samples, or no errors are left to compare.
     """
-    if (a.subject.identity, a.subject.samples) != (b.subject.identity, b.subject.samples):
+    if (a.subject.recipe, a.subject.samples) != (b.subject.recipe, b.subject.samples):
         raise InputError(
             f"{a.run.path} and {b.run.path} cannot be compared: the first was evaluated on {a.subject.description}, "
             f"the second on {b.subject.description}"
@@ -147,7 +147,7 @@ def compare_evaluations(
 
 
 def _check_same_data(a: Run, b: Run) -> None:
-    if a.dataset_identity != b.dataset_identity:
+    if a.dataset_recipe != b.dataset_recipe:
         raise InputError(
             f"{a.path} and {b.path} cannot be compared: they were trained on other data "
             f"({a.dataset_path.name}, identity {a.dataset_identity[:12]}, and {b.dataset_path.name}, "

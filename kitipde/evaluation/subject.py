@@ -28,6 +28,7 @@ class Subject:
     Attributes:
         path: the dataset file.
         identity: which file it is, whatever its name.
+        recipe: what it was made from: files of the same recipe differ by rounding alone.
         equation: what it holds.
         grid: stored points per axis.
         length: side of the periodic domain.
@@ -38,6 +39,7 @@ class Subject:
 
     path: Path
     identity: str
+    recipe: str
     equation: str
     grid: tuple[int, ...]
     length: float
@@ -135,6 +137,7 @@ def _subject(run: Run, dataset: Dataset, own: bool) -> Subject:
     return Subject(
         path=Path(dataset.path),
         identity=dataset.identity,
+        recipe=dataset.recipe,
         equation=dataset.equation,
         grid=dataset.grid,
         length=dataset.length,

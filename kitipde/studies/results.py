@@ -49,7 +49,7 @@ class Row:
         published: the paper's number for this arm, where it has one.
         published_ratio: the paper's ratio to its own reference.
         seconds: training time of a seed.
-        data: identity of the file with the test samples.
+        data: recipe of the test samples, or the identity of a file from elsewhere.
         errors: of each seed, by its number, the error on each test sample; null where it is undefined.
     """
 
@@ -212,7 +212,7 @@ def _row(
         published=published,
         published_ratio=None if published is None or base is None or ratio is None else published / base,
         seconds=_mean([replica.facts()["seconds"] for replica in evaluation.run.replicas]),
-        data=evaluation.subject.identity,
+        data=evaluation.subject.recipe,
         errors={
             str(seed): [_kept(error) for error in errors.tolist()]
             for seed, errors in zip(evaluation.seeds, evaluation.errors(problem.metric, resolution), strict=True)

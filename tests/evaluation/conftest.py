@@ -20,7 +20,9 @@ def coordinate(name: str, values: np.ndarray) -> Coordinate:
     return Coordinate(name, values, units="1", long_name=name, axis=name[:1].upper())
 
 
-def write_line_data(path: Path, samples: int = 20, points: int = 32, seed: int = 0) -> Path:
+def write_line_data(
+    path: Path, samples: int = 20, points: int = 32, seed: int = 0, config: str = "", half: float = 0.5
+) -> Path:
     """u0 is a few random sines, u the same moved by a quarter of the domain and halved."""
     rng = np.random.default_rng(seed)
     x = np.arange(points) / points
@@ -32,7 +34,7 @@ def write_line_data(path: Path, samples: int = 20, points: int = 32, seed: int =
 
     layout = Layout(
         equation="burgers",
-        config=f'{{"seed": {seed}}}',
+        config=config or f'{{"seed": {seed}}}',
         coordinates=(coordinate("x", x),),
         variables=(
             Variable("u0", ("sample", "x"), "1", "initial velocity"),
@@ -40,7 +42,7 @@ def write_line_data(path: Path, samples: int = 20, points: int = 32, seed: int =
         ),
         attributes={"domain_length": 1.0},
     )
-    write_file(path, layout, np.arange(samples), {"u0": field(0.0), "u": 0.5 * field(0.25)})
+    write_file(path, layout, np.arange(samples), {"u0": field(0.0), "u": half * field(0.25)})
     return path
 
 

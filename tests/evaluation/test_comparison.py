@@ -47,6 +47,20 @@ def test_other_batch_sizes_are_not_paired(vanilla_run: Run, line_data: Path, tra
     assert "other batch sizes" in comparison.remarks[0]
 
 
+def test_data_of_the_same_settings_from_another_processor_are_the_same_data(
+    train_run: Callable[..., Run], tmp_path: Path
+):
+    made = '{"device": "cpu", "samples": 20, "seed": 0}'
+    here = write_line_data(tmp_path / "here.h5", config=made)
+    there = write_line_data(tmp_path / "there.h5", config=made, half=0.5 * (1 + 1e-6))
+    runs = [train_run(data, data.stem, "training: {seeds: 2}") for data in (here, there)]
+    assert runs[0].dataset_identity != runs[1].dataset_identity
+    assert compare_runs(runs[0].path, runs[1].path).result.paired
+    other = train_run(write_line_data(tmp_path / "other.h5", config=made.replace("0}", "1}")), "other", "{}")
+    with pytest.raises(InputError, match="trained on other data"):
+        compare_runs(runs[0].path, other.path)
+
+
 def test_runs_on_other_data_are_not_compared(
     vanilla_run: Run, new_line_data: Path, train_run: Callable[..., Run], tmp_path: Path
 ):
