@@ -249,11 +249,14 @@ def export_run(run: Run, out: Path) -> None:
     Raises:
         InputError: a seed has not finished, or the folder cannot be written to.
     """
+    first, number = run.config.training.seed, run.config.training.seeds
     unfinished = [
-        each.seed for each in run.replicas if not (each.path / _FACTS_FILE).is_file() or not each.facts()["finished"]
+        seed
+        for seed in sorted({each.seed for each in run.replicas} | set(range(first, first + number)))
+        if not (run.replica(seed).path / _FACTS_FILE).is_file() or not run.replica(seed).facts()["finished"]
     ]
-    if unfinished or not run.replicas:
-        which = f"seed {unfinished[0]}" if unfinished else "every seed"
+    if unfinished:
+        which = f"seed {unfinished[0]}"
         raise InputError(f"{run.path} is not finished ({which} is still to be trained): continue it with --resume")
     dataset = run.dataset_path.name
     config = run.config.model_copy(update={"data": run.config.data.model_copy(update={"path": Path(dataset)})})

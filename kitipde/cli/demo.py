@@ -9,6 +9,7 @@ import typer
 
 from datagen.errors import InputError
 from kitipde.cli.console import type_command
+from kitipde.cli.reproduce import seeds_of
 
 __all__ = ["demo"]
 
@@ -32,7 +33,7 @@ def demo(
     type_command("generate", "burgers", "--samples", _SAMPLES, "--resolution", 1024, "--seed", 0, "--out", data)
     for flag, run in runs.items():
         if (run / "config.yaml").is_file():
-            type_command("train", "fno", "--resume", "--out", run)
+            type_command("train", "fno", "--resume", "--seeds", max(seeds, seeds_of(run)), "--out", run)
         else:
             type_command("train", "fno", flag, "--config", "demo", "--data", data, "--seeds", seeds, "--out", run)
     type_command("evaluate", *runs.values(), "--resolutions", _RESOLUTIONS)

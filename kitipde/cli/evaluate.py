@@ -94,13 +94,15 @@ def _show(evaluations: Sequence["Evaluation"], rows: Sequence["Summary"]) -> Non
     )
     several = any(row.mse.seeds > 1 for row in rows)
     title = f"Errors: mean over test samples{', ± standard deviation over seeds' if several else ''}"
+    names = [evaluation.run.name for evaluation in evaluations]
+    own_names = len(set(names)) == len(names)
     subjects = {evaluation.subject.description for evaluation in evaluations}
     show_table(
         f"{title} ({'; '.join(sorted(subjects))})",
         header,
         [
             (
-                row.run,
+                row.run if own_names else row.label,
                 str(row.trained_at),
                 str(row.resolution),
                 str(row.mse.seeds),

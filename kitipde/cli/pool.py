@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from kitipde.cli.console import remark, show_json
+from kitipde.cli.outputs import refuse_source
 from kitipde.cli.reproduce import Reference, show_results
 
 __all__ = ["pool"]
@@ -20,6 +21,8 @@ def pool(
     """Compare the models of studies anew, with the seeds of all of them; the runs themselves are not needed."""
     from dataclasses import asdict
 
+    if out is not None:
+        refuse_source(out / "results.json", files)
     from kitipde.studies.pooled import pooled_results
     from kitipde.studies.results import write_results
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from kitipde.studies.problems import Arm, Problem
     from kitipde.studies.results import Row, Table
 
-__all__ = ["Reference", "ablate", "reproduce", "show_results"]
+__all__ = ["Reference", "ablate", "reproduce", "seeds_of", "show_results"]
 
 Preset = Annotated[str, typer.Option(help="quick (minutes on a CPU), paper (the published setting) or large.")]
 Seeds = Annotated[int, typer.Option(min=1, help="How many seeds of each model.")]
@@ -136,7 +136,7 @@ def _carry_out(
 def _training(problem: "Problem", arm: "Arm", data: Path, seeds: range, run: Path) -> Job:
     words: tuple[object, ...]
     if (run / "config.yaml").is_file():
-        words = ("--resume", "--seeds", max(len(seeds), _seeds_of(run)), "--out", run)
+        words = ("--resume", "--seeds", max(len(seeds), seeds_of(run)), "--out", run)
     else:
         settings = (word for text in _settings(problem, arm, seeds) for word in ("--set", text))
         words = ("--config", problem.config, "--data", data, "--seeds", len(seeds), "--out", run, *settings)
@@ -198,7 +198,8 @@ def _wanted(problem: "Problem", arm: "Arm", seeds: range) -> dict[str, dict[str,
     return resolve_config(read_config(problem.config), list(_settings(problem, arm, seeds))).model_dump()
 
 
-def _seeds_of(run: Path) -> int:
+def seeds_of(run: Path) -> int:
+    """How many seeds a run is to have."""
     from kitipde.runs import open_run
 
     return open_run(run).config.training.seeds

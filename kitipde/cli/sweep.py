@@ -11,6 +11,8 @@ from kitipde.cli.console import progress, remark, show_json, show_table
 if TYPE_CHECKING:
     from optuna import Study
 
+    from kitipde.evaluation.summary import Estimate
+    from kitipde.runs import Run
     from kitipde.studies.sweep import Sweep
 
 __all__ = ["sweep"]
@@ -23,7 +25,7 @@ def sweep(
     ],
     data: Annotated[Path | None, typer.Option(help="Dataset; by default that of the configuration.")] = None,
     trials: Annotated[int, typer.Option(min=1, help="Finished trials, over all processes.")] = 20,
-    seeds: Annotated[int, typer.Option(min=1, help="Seeds of each trial.")] = 1,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Seeds of each trial; by default as configured.")] = None,
     assignments: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one setting of all trials.")
     ] = None,
@@ -40,13 +42,14 @@ def sweep(
     The same command started again goes on; started several times at once it shares the work.
     """
     from kitipde.studies.space import parse_dimension
-    from kitipde.studies.sweep import Sweep, check_optuna, open_study, work
+    from kitipde.studies.sweep import Sweep, check_optuna, open_study, with_real_ranges, work
 
     dimensions = tuple(parse_dimension(text) for text in params)
     if len({each.key for each in dimensions}) < len(dimensions):
         raise InputError("--param names a setting twice")
     check_optuna()
-    plan = Sweep(_tree(config, data, seeds, assignments or []), dimensions, out, trials, prune, sampler_seed)
+    tree = _tree(config, data, seeds, assignments or [])
+    plan = with_real_ranges(Sweep(tree, dimensions, out, trials, prune, sampler_seed))
     study = open_study(plan, storage)
     try:
         work(study, plan, lambda title: progress(title, "steps"), remark)
@@ -60,10 +63,12 @@ def sweep(
         _show(results, out)
 
 
-def _tree(config: str, data: Path | None, seeds: int, assignments: list[str]) -> dict[str, Any]:
+def _tree(config: str, data: Path | None, seeds: int | None, assignments: list[str]) -> dict[str, Any]:
     from kitipde.config.load import override, place, read_config, resolve_config
 
-    tree = place(override(read_config(config), assignments), "training.seeds", seeds)
+    tree = override(read_config(config), assignments)
+    if seeds is not None:
+        tree = place(tree, "training.seeds", seeds)
     if data is not None:
         tree = place(tree, "data.path", str(data.resolve()))
     if resolve_config(tree).data.path is None:
@@ -74,8 +79,6 @@ def _tree(config: str, data: Path | None, seeds: int, assignments: list[str]) ->
 def _results(study: "Study", plan: "Sweep") -> dict[str, Any]:
     """Trials, importances and the best run's error on the test split; figures beside them."""
     from kitipde.config.load import write_config
-    from kitipde.evaluation import evaluate_runs
-    from kitipde.evaluation.summary import summarise
     from kitipde.files import write_atomically, write_json
     from kitipde.runs import open_run
     from kitipde.studies.sweep import finished_trials
@@ -86,17 +89,15 @@ def _results(study: "Study", plan: "Sweep") -> dict[str, Any]:
         raise InputError(f"no trial has finished well ({', '.join(sorted(set(states)))}); see the remarks above")
     best = open_run(complete[0].user_attrs["run"])
     write_atomically(plan.out / "best.yaml", write_config(best.config).encode())
-    with progress("evaluate", "samples") as update:
-        (evaluation,) = evaluate_runs([best.path], resolutions=[best.facts.resolution], progress=update, remark=remark)
-    (summary,) = summarise([evaluation])
+    error = _test_error(best)
     results = {
         "trials": {state: states.count(state) for state in sorted(set(states))},
         "best": {
             "settings": complete[0].params,
             "validation_loss": complete[0].value,
-            "test_relative_l2": summary.relative_l2.mean,
-            "test_deviation": summary.relative_l2.deviation,
-            "seeds": len(evaluation.seeds),
+            "test_relative_l2": error.mean,
+            "test_deviation": error.deviation,
+            "seeds": error.seeds,
             "run": str(best.path),
         },
         "complete": [
@@ -107,6 +108,21 @@ def _results(study: "Study", plan: "Sweep") -> dict[str, Any]:
     write_json(plan.out / "results.json", results)
     _draw(plan, results)
     return results
+
+
+def _test_error(best: "Run") -> "Estimate":
+    """Relative L2 of a run on its test split."""
+    from kitipde.evaluation import evaluate_runs
+    from kitipde.evaluation.mesh import evaluate_mesh_runs
+    from kitipde.evaluation.mesh_records import summarise_mesh
+    from kitipde.evaluation.summary import summarise
+
+    with progress("evaluate", "samples") as update:
+        if best.on_mesh:
+            (on_mesh,) = summarise_mesh(evaluate_mesh_runs([best.path], progress=update, remark=remark))
+            return on_mesh.errors["relative_l2"]
+        evaluations = evaluate_runs([best.path], resolutions=[best.facts.resolution], progress=update, remark=remark)
+        return summarise(evaluations)[0].relative_l2
 
 
 def _importance(study: "Study", plan: "Sweep", complete: int) -> dict[str, float]:
@@ -151,7 +167,8 @@ def _show(results: dict[str, Any], out: Path) -> None:
         print(f"importance of {key}: {share:.2f}")
     best = results["best"]
     spread = "" if best["test_deviation"] is None else f" ± {best['test_deviation']:.2g}"
-    print(f"best on the test split: relative L2 {best['test_relative_l2']:.4g}{spread} ({best['seeds']} seeds)")
+    error = "not finite" if best["test_relative_l2"] is None else f"{best['test_relative_l2']:.4g}{spread}"
+    print(f"best on the test split: relative L2 {error} ({best['seeds']} seeds)")
     print(f"its settings: {out / 'best.yaml'}")
 
 

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from datagen.store import open_dataset
+from kitipde.data.windows import Split, split_samples
 from kitipde.errors import InputError
 from kitipde.evaluation.evaluate import evaluate_runs
 from kitipde.evaluation.mesh import all_on_mesh, evaluate_mesh_runs
@@ -154,12 +156,17 @@ def _check_same_data(a: Run, b: Run) -> None:
             f"{b.dataset_identity[:12]}); give both a common test file with --data"
         )
     splits = [(run.config.data.train, run.config.data.validation, run.config.data.test) for run in (a, b)]
-    if splits[0] != splits[1]:
+    if splits[0] != splits[1] and _split_of(a) != _split_of(b):
         words = ["/".join("rest" if count is None else str(count) for count in split) for split in splits]
         raise InputError(
             f"{a.path} and {b.path} cannot be compared: their splits differ (train/validation/test {words[0]} and "
             f"{words[1]}), so one may have trained on what the other is tested on"
         )
+
+
+def _split_of(run: Run) -> Split:
+    with open_dataset(run.dataset_path) as dataset:
+        return split_samples(dataset.samples, run.config.data)
 
 
 def _check_same_task(a: Run, b: Run) -> None:

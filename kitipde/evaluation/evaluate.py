@@ -159,11 +159,13 @@ def trained_replicas(run: Run, remark: Remark) -> tuple[Replica, ...]:
             f"{run.path} has no trained weights yet; train it with `kitipde train --resume --out "
             f"{shlex.quote(str(run.path))}`"
         )
-    for replica in run.replicas:
-        if replica not in replicas:
-            remark(f"{run.name}: seed {replica.seed} has no weights yet and is left out")
-        elif not replica.facts().get("finished", False):
-            remark(f"{run.name}: the training of seed {replica.seed} has not finished")
+    first, number = run.config.training.seed, run.config.training.seeds
+    with_weights = {replica.seed: replica for replica in replicas}
+    for seed in sorted({*(replica.seed for replica in run.replicas), *range(first, first + number)}):
+        if seed not in with_weights:
+            remark(f"{run.name}: seed {seed} has no weights yet and is left out")
+        elif not with_weights[seed].facts().get("finished", False):
+            remark(f"{run.name}: the training of seed {seed} has not finished")
     return replicas
 
 

@@ -17,8 +17,13 @@ from kitipde.runs import Run
 __all__ = ["Subject", "check_resolutions", "choose_subject", "default_resolutions", "possible_resolutions"]
 
 
-# Settings of a generator that change neither the equation nor the initial fields of its seeds.
-_NUMERICAL = {"device", "samples", "seed", "resolution", "solve_resolution", "tolerance", "step", "frames"}
+# Settings of a generator that change neither the equation nor the initial fields of its seeds: how finely it is solved,
+# which instants are stored, and of the airfoil the mesh.
+_NUMERICAL = {
+    *("device", "samples", "seed", "resolution", "solve_resolution", "tolerance", "step", "courant"),
+    *("frames", "interval", "final_time"),
+    *("around", "layers", "far", "first", "evenness"),
+}
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,26 @@ def check_modes(config: ModelConfig, grid: tuple[int, ...]) -> None:
         )
 
 
+def check_rotation(config: ModelConfig, dimension: int) -> None:
+    """Whether an OFormer's channels can be turned with the coordinates: in pairs, as many with each.
+
+    Raises:
+        InputError: naming sizes that can.
+    """
+    if not isinstance(config, OFormerConfig):
+        return
+    unit = 2 * dimension
+    for name in ("width", "latent_width"):
+        size = getattr(config, name)
+        if size % unit:
+            below = size - size % unit
+            allowed = f"{below} or {below + unit}" if below else f"{unit}"
+            raise InputError(
+                f"model.{name}={size}: in {dimension}-D rotary encoding turns {unit} channels at a time "
+                f"(allowed: multiples of {unit}, for example {allowed})"
+            )
+
+
 class Normalised(nn.Module):
     """An operator between fields of unit deviation, used in physical units: û ↦ σ_out · N((a - μ_in)/σ_in) + μ_out.
 

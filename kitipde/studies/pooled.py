@@ -4,19 +4,18 @@
 with more seeds or without the runs.
 """
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float
+from pydantic import TypeAdapter
 
 from kitipde.errors import InputError, unknown
 from kitipde.evaluation.statistics import compare_errors, pair_seeds, verdict
-from kitipde.evaluation.summary import Estimate, estimate
+from kitipde.evaluation.summary import estimate
 from kitipde.studies.results import Row, Table
 
 __all__ = ["pooled_results"]
@@ -70,25 +69,21 @@ def _compared_all(rows: Sequence[Row], reference: str | None) -> list[Row]:
 
 def _read(path: Path) -> Table:
     try:
-        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        rows = tuple(
-            Row(**{**row, **{key: _estimate(row[key]) for key in ("error", "rmse", "mse", "nrmse")}})
-            for row in document["rows"]
-        )
-        table = Table(**{**document, "rows": rows})
-        for row in rows:
-            _matrix(row, sorted(row.errors))
+        table = TypeAdapter(Table).validate_json(path.read_bytes())
+        for row in table.rows:
+            if (_matrix(row, sorted(row.errors, key=int)) < 0).any():
+                raise ValueError(f"an error of {row.name} is negative")
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from error
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except ValueError as error:
         raise InputError(f"{path} is no results.json of a study with the errors of its seeds") from error
-    if not rows or not all(row.errors for row in rows):
+    if not table.rows or not all(row.errors for row in table.rows):
         raise InputError(f"{path} holds no errors")
     return table
 
 
-def _estimate(values: dict[str, Any] | None) -> Estimate | None:
-    return None if values is None else Estimate(**values)
+def _samples(row: Row) -> int:
+    return len(next(iter(row.errors.values())))
 
 
 def _with_seeds_of(known: Row, row: Row, path: Path) -> Row:
@@ -96,7 +91,7 @@ def _with_seeds_of(known: Row, row: Row, path: Path) -> Row:
     both = f"{row.problem}, {row.name}"
     if both_have := sorted(known.errors.keys() & row.errors.keys(), key=int):
         raise InputError(f"{path}: another file has seed {', '.join(both_have)} of {both} already")
-    if (known.metric, known.data) != (row.metric, row.data):
+    if (known.metric, known.data, _samples(known)) != (row.metric, row.data, _samples(row)):
         raise InputError(f"{path}: {both} was tested on other data, or by another error, than in the files before")
     return replace(
         known,
@@ -128,7 +123,7 @@ def _compared(row: Row, reference: Row) -> Row:
         return row
     if row.published is not None and reference.published is not None:
         row = replace(row, published_ratio=row.published / reference.published)
-    if (row.metric, row.data) != (reference.metric, reference.data):
+    if (row.metric, row.data, _samples(row)) != (reference.metric, reference.data, _samples(reference)):
         raise InputError(
             f"{row.problem}: {row.name} and {reference.name} were tested on other data, or by another error, and "
             "cannot be compared"
@@ -140,6 +135,8 @@ def _compared(row: Row, reference: Row) -> Row:
     ours, theirs = ours[:, defined], theirs[:, defined]
     if not (np.isfinite(ours).all() and np.isfinite(theirs).all()) or ours.shape[1] < 2:
         return replace(row, verdict="no comparison: some predictions are not finite")
+    if ours.mean() == 0 or theirs.mean() == 0:
+        return replace(row, verdict="no comparison: an error of zero has no ratio")
     result = compare_errors(theirs, ours, paired=bool(common))
     words = verdict(result, reference.name, row.name)
     if not common:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 import kitipde
+from kitipde.errors import InputError
 from kitipde.evaluation.comparison import compare_evaluations
 from kitipde.evaluation.evaluate import evaluate_runs
 from kitipde.evaluation.mesh import evaluate_mesh_runs
@@ -190,9 +191,14 @@ def _row(
     ratio = low = high = None
     verdict = ""
     if evaluation is not reference:
-        comparison = compare_evaluations(reference, evaluation, resolution, problem.metric)
-        result, verdict = comparison.result, comparison.verdict
-        ratio, low, high = result.ratio, result.low, result.high
+        try:
+            comparison = compare_evaluations(reference, evaluation, resolution, problem.metric)
+        except InputError as trouble:
+            # Of a network that diverged, say: the other rows are none the worse.
+            verdict = f"no comparison: {trouble}"
+        else:
+            result, verdict = comparison.result, comparison.verdict
+            ratio, low, high = result.ratio, result.low, result.high
     return Row(
         problem=problem.title,
         arm=arm.title,

@@ -14,7 +14,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice, product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
     from optuna.trial import FrozenTrial
 
-__all__ = ["Sweep", "check_optuna", "open_study", "work"]
+__all__ = ["Sweep", "check_optuna", "open_study", "with_real_ranges", "work"]
 
 # Seconds between the signs of life of a process, and without one until its trial is taken from it.
 HEARTBEAT, GRACE = 5, 20
@@ -115,6 +115,21 @@ def open_study(sweep: Sweep, storage: str | None) -> "Study":
     url = storage or f"sqlite:///{sweep.out.resolve() / 'study.sqlite'}"
     with in_turn(sweep.out):
         return _opened(sweep, url)
+
+
+def with_real_ranges(sweep: Sweep) -> Sweep:
+    """The same sweep, in which a range between two whole numbers holds fractions where its setting takes any."""
+
+    def typed(each: Dimension) -> Dimension:
+        if each.choices or not (isinstance(each.low, int) and isinstance(each.high, int)):
+            return each
+        try:
+            _some_config(sweep, each.key, each.low + 0.5)
+        except SettingsError:
+            return each
+        return replace(each, low=float(each.low), high=float(each.high))
+
+    return replace(sweep, dimensions=tuple(map(typed, sweep.dimensions)))
 
 
 def _check_values(sweep: Sweep) -> None:

@@ -159,15 +159,15 @@ class Trainer:
             weight /= batch
         done = self.epoch * self.steps + self.step
         targets = targets[:, :, : frames_wanted(training, targets.shape[2], done, training.epochs * self.steps)]
-        if training.frame_reduction == "mean":
-            weight /= targets.shape[2]
         if self.config.schedule.name == "onecycle":
             self._set_rate(self.epoch + self.step / self.steps)
         elif self.step == 0:
             self._set_rate(self.epoch)
         self.optimizer.zero_grad(set_to_none=True)
         errors = self.forward(inputs, targets, starts)
-        self.fabric.backward(weight * errors.sum())
+        # Of the frames that were predicted: some ways to unroll predict one of them.
+        scale = weight / errors.shape[2] if training.frame_reduction == "mean" else weight
+        self.fabric.backward(scale * errors.sum())
         if training.clip_norm is not None:
             clip_gradients(self.ensemble.parameters(), len(self.replicas), training.clip_norm)
         self.optimizer.step()
@@ -300,8 +300,9 @@ class Trainer:
 
     def _save(self) -> None:
         self.processes.gather([self.loss_sum, *self._tallies()])
-        if not torch.isfinite(self.loss_sum).all():
-            refuse_not_finite(self.replicas[0], self.epoch + 1, self.config.optimizer.learning_rate)
+        for replica, finite in zip(self.replicas, self.loss_sum.isfinite().tolist(), strict=True):
+            if not finite:
+                refuse_not_finite(replica, self.epoch + 1, self.config.optimizer.learning_rate)
         if not self.processes.first:
             return
         name = f"{self.epoch:06d}-{self.step:06d}"
@@ -322,7 +323,12 @@ class Trainer:
                 rest["average"] = [each[k].clone() for each in average] if len(self.replicas) > 1 else average
             checkpoint = Checkpoint(self.ensemble.weights(k), self.best[k], rest)
             save_checkpoint(replica.checkpoints_path, name, checkpoint, self.config.training.checkpoints_kept)
-            copy_best(replica.checkpoints_path, name, replica.best_path)
+            self._publish_best(k, name)
+
+    def _publish_best(self, k: int, name: str) -> None:
+        """The best weights of a state become the run's; before the first validation they are those of the start."""
+        if self.standings[k].best_epoch > 0:
+            copy_best(self.replicas[k].checkpoints_path, name, self.replicas[k].best_path)
 
     def _start_from(self, name: str | None) -> None:
         if name is None:
@@ -358,7 +364,7 @@ class Trainer:
                 self.loss_sum[k] = rest["loss_sum"]
                 forget_after(replica.checkpoints_path, name)
                 # A kill may have come between a state and its best weights in the run's folder.
-                copy_best(replica.checkpoints_path, name, replica.best_path)
+                self._publish_best(k, name)
                 # Lines of epochs that the state does not know yet will be written again.
                 self.records[k].restart(self.epoch)
             states.append(rest)

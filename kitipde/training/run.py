@@ -20,7 +20,7 @@ from kitipde.data.windows import Windows, split_samples
 from kitipde.denormals import denormals_flushed
 from kitipde.errors import InputError, blaming_settings
 from kitipde.files import held, remove_leftovers, write_atomically
-from kitipde.models import build_model, check_modes, residual_channels
+from kitipde.models import build_model, check_modes, check_rotation, residual_channels
 from kitipde.runs import Replica, Run, RunFacts, open_run
 from kitipde.training.checkpoint import forget_unfinished, has_states, intact_checkpoints
 from kitipde.training.interrupt import interruptible
@@ -50,15 +50,14 @@ def start_run(config: RunConfig, out: Path, overwrite: bool = False) -> Run:
     """
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file, and a run is a folder: choose another --out")
-    if out.exists() and not overwrite and _holds_something(out):
-        raise InputError(
-            f"{out} exists; continue it with --resume, replace it with --overwrite, or choose another --out"
-        )
+    if not overwrite:
+        _refuse_taken(out)
     with open_dataset(dataset_path(config)) as dataset, blaming_settings():
         data = load_data(config, dataset)
         for channels in residual_channels(config.model):
             check_particles(config.residual, channels, data.train.grid)
         check_modes(config.model, data.train.grid)
+        check_rotation(config.model, data.train.dimension)
         _check_model(config, data)
         facts = RunFacts(
             dataset_path=str(dataset.path.resolve()),
@@ -71,12 +70,15 @@ def start_run(config: RunConfig, out: Path, overwrite: bool = False) -> Run:
         )
     if config.training.tensorboard:
         check_tensorboard()
-    if out.exists() and _holds_something(out):
+    if overwrite and out.exists() and _holds_something(out):
         _remove_run(out)
     out.mkdir(parents=True, exist_ok=True)
-    facts.save(out)
-    # Last: a folder with this file is a run.
-    write_atomically(out / "config.yaml", write_config(config).encode())
+    with held(out):
+        # Data take a while to read: another process may have begun a run here since.
+        _refuse_taken(out)
+        facts.save(out)
+        # Last: a folder with this file is a run.
+        write_atomically(out / "config.yaml", write_config(config).encode())
     return open_run(out)
 
 
@@ -96,7 +98,8 @@ def continue_run(out: Path, seeds: int | None = None) -> Run:
     if seeds < training.seeds:
         raise InputError(f"{out} was started with {training.seeds} seeds; --seeds {seeds} cannot take any away")
     config = run.config.model_copy(update={"training": training.model_copy(update={"seeds": seeds})})
-    write_atomically(out / "config.yaml", write_config(config).encode())
+    with held(out):
+        write_atomically(out / "config.yaml", write_config(config).encode())
     return open_run(out)
 
 
@@ -258,6 +261,13 @@ def _replica_has_finished(replica: Replica, epochs: int) -> bool:
         return False
     facts = replica.facts()
     return bool(facts["finished"]) and (facts["epochs"] >= epochs or facts.get("stopped_early", False))
+
+
+def _refuse_taken(out: Path) -> None:
+    if out.exists() and _holds_something(out):
+        raise InputError(
+            f"{out} exists; continue it with --resume, replace it with --overwrite, or choose another --out"
+        )
 
 
 def _holds_something(out: Path) -> bool:

@@ -61,6 +61,17 @@ def test_data_of_the_same_settings_from_another_processor_are_the_same_data(
         compare_runs(runs[0].path, other.path)
 
 
+def test_splits_are_the_same_if_they_hold_the_same_samples(
+    vanilla_run: Run, line_data: Path, train_run: Callable[..., Run]
+):
+    # Of 20 samples.
+    other = train_run(line_data, "rest", "{training: {seeds: 2}, data: {train: 14, validation: 2, test: 4}}")
+    same = train_run(line_data, "counted", "{training: {seeds: 2}, data: {train: null, validation: 2, test: 4}}")
+    assert compare_runs(other.path, same.path).result.paired
+    with pytest.raises(InputError, match="their splits differ"):
+        compare_runs(vanilla_run.path, other.path)
+
+
 def test_runs_on_other_data_are_not_compared(
     vanilla_run: Run, new_line_data: Path, train_run: Callable[..., Run], tmp_path: Path
 ):

@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import h5py
@@ -13,11 +13,17 @@ import torch
 import xarray as xr
 
 from datagen import generate as making
+from datagen.airfoil.cases import Airfoil
 from datagen.burgers import Burgers
 from datagen.machine import Machine
 from kitipde.errors import InputError
 from kitipde.evaluation import evaluate, evaluate_runs, summarise
-from kitipde.runs import Run
+from kitipde.evaluation.subject import _law
+from kitipde.models.weights import pack_weights, unpack_weights
+from kitipde.runs import Run, open_run
+from kitipde.studies.plans import study
+from kitipde.studies.pooled import pooled_results
+from kitipde.studies.results import collect_results, write_results
 from tests.evaluation.conftest import train_tiny
 
 
@@ -198,6 +204,30 @@ def test_the_summary_has_means_over_samples_and_the_spread_over_seeds(vanilla_ru
     assert row.relative_l2.mean == pytest.approx(per_seed.mean())
     assert row.relative_l2.deviation == pytest.approx(per_seed.std(ddof=1))
     assert (row.relative_l2.seeds, row.samples, row.trained_at, row.resolution) == (3, 4, 32, 32)
+
+
+def test_a_model_that_diverged_leaves_the_other_rows_of_a_study(vanilla_run: Run, kiti_run: Run, tmp_path: Path):
+    for run, name in ((vanilla_run, "vanilla"), (kiti_run, "kiti"), (kiti_run, "dropout")):
+        shutil.copytree(run.path, tmp_path / "burgers" / name, ignore=shutil.ignore_patterns("evaluation"))
+    weights = open_run(tmp_path / "burgers" / "kiti").replicas[1].best_path
+    far = {name: tensor * 1e30 for name, tensor in unpack_weights(weights.read_bytes()).items()}
+    weights.write_bytes(pack_weights(far))
+    plan = study("table4", "quick")
+    burgers = replace(plan.problems[0], resolution=32)
+    plan = replace(plan, problems=(burgers,))
+    table = collect_results(plan, "quick", tmp_path, "command", lambda *_: None, lambda _: None)
+    verdicts = {row.name: row.verdict for row in table.rows}
+    assert verdicts["kiti"].startswith("no comparison: ")
+    assert "1 of its 3 seeds give predictions that are not finite" in verdicts["kiti"]
+    assert "3 seeds" in verdicts["dropout"]
+    write_results(table, tmp_path)
+    assert pooled_results([tmp_path / "results.json"]).rows[1].error.diverged == 1
+
+
+def test_settings_of_the_solver_do_not_make_samples_new() -> None:
+    made = asdict(Airfoil(samples=3, seed=1))
+    assert _law(made) == _law({**made, "courant": 0.8, "samples": 9, "around": 64, "frames": 4})
+    assert _law(made) != _law({**made, "most_mach": 0.6})
 
 
 def test_diverged_seeds_are_counted_not_averaged(vanilla_run: Run):

@@ -117,6 +117,31 @@ def test_undefined_samples_are_left_out_and_infinite_errors_are_said(tmp_path) -
     assert table.rows[1].error.diverged == 1
 
 
+_DAMAGES = (
+    {"errors": {"x": [1.0, 2.0]}},
+    {"errors": {"0": [1.0, 2.0], "1": [1.0]}},
+    {"errors": {"0": [-1.0, 2.0]}},
+    {"errors": {"0": ["far", 2.0]}},
+    {"train_error": "small"},
+    {"published": "0.1 or so"},
+    {"error": 3},
+)
+
+
+def test_an_error_of_zero_has_no_ratio(tmp_path) -> None:
+    nothing = row("kiti", range(2), errors={"0": [0.0] * 6, "1": [0.0] * 6})
+    table = pooled_results([write(tmp_path / "a", row("vanilla", range(2)), nothing)])
+    assert table.rows[1].verdict == "no comparison: an error of zero has no ratio"
+
+
+def test_the_files_that_are_pooled_are_not_replaced(kitipde, tmp_path) -> None:
+    file = write(tmp_path / "a", row("vanilla", range(2)), row("kiti", range(2)))
+    before = file.read_bytes()
+    outcome = kitipde("pool", file, "--out", tmp_path / "a")
+    assert (outcome.code, outcome.err.count("\n")) == (2, 1)
+    assert file.read_bytes() == before
+
+
 def test_what_does_not_belong_together_is_refused(tmp_path) -> None:
     good = write(tmp_path / "good", row("vanilla", range(2)))
     cases = {
@@ -124,10 +149,17 @@ def test_what_does_not_belong_together_is_refused(tmp_path) -> None:
         "only studies of the same kind": write(tmp_path / "b", row("vanilla", range(2, 3)), preset="quick"),
         "tested on other data": write(tmp_path / "c", row("vanilla", range(2, 3), data="other")),
         "cannot be read": tmp_path / "nothing.json",
+        "was tested on other data": write(tmp_path / "e", row("vanilla", range(2, 3), errors={"2": [1.0, 2.0]})),
         "holds no errors": write(tmp_path / "d", row("vanilla", range(2), errors={})),
     }
     broken = tmp_path / "broken.json"
-    for text in ("{", "[]", '{"rows": 3}', json.dumps({"rows": [asdict(row("kiti", range(1)))]})):
+    whole = json.loads(good.read_text())
+    damages = (
+        {"date": 3},
+        *({"rows": [{**whole["rows"][0], **damage}]} for damage in _DAMAGES),
+    )
+    texts = [json.dumps({**whole, **damage}) for damage in damages]
+    for text in ("{", "[]", '{"rows": 3}', json.dumps({"rows": [asdict(row("kiti", range(1)))]}), *texts):
         broken.write_text(text)
         with pytest.raises(InputError, match=r"is no results\.json"):
             pooled_results([broken])

@@ -19,8 +19,9 @@ from kitipde.config.load import override
 from kitipde.errors import InputError
 from kitipde.files import held
 from kitipde.studies.space import Dimension, parse_dimension
-from kitipde.studies.sweep import Sweep, open_study, work
+from kitipde.studies.sweep import Sweep, open_study, with_real_ranges, work
 from tests.conftest import TINY, settings
+from tests.data.mesh_files import write_mesh_data
 
 
 @pytest.mark.parametrize(
@@ -43,6 +44,34 @@ def test_what_varies_is_read(text: str, expected: Dimension) -> None:
 def test_what_cannot_be_read_is_told(text: str) -> None:
     with pytest.raises(InputError, match="--param"):
         parse_dimension(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("residual.coll_coef=0:1", Dimension("residual.coll_coef", 0.0, 1.0)),
+        ("optimizer.weight_decay=0:1", Dimension("optimizer.weight_decay", 0.0, 1.0)),
+        ("model.width=8:64", Dimension("model.width", 8, 64)),
+        ("training.seeds=1:2", Dimension("training.seeds", 1, 2)),
+    ],
+)
+def test_a_range_of_whole_numbers_holds_fractions_where_the_setting_takes_them(text, expected, tmp_path) -> None:
+    sweep = with_real_ranges(Sweep({"residual": {"kind": "kiti"}}, (parse_dimension(text),), tmp_path, 3))
+    assert repr(sweep.dimensions[0]) == repr(expected)
+
+
+def test_a_sweep_on_a_mesh_ends_with_its_test_error(kitipde, tmp_path) -> None:
+    data = write_mesh_data(tmp_path / "mesh.h5", samples=7)
+    more = settings(
+        *("data.output_frames=3", "training.epochs=1", "training.batch_size=2", "training.curriculum_frames=1"),
+        # Kept, where --seeds does not say another number.
+        *("training.seeds=2", "data.train=4", "data.validation=1", "data.test=2"),
+    )
+    vary = ("--param", "optimizer.learning_rate=1e-4,1e-3", "--trials", "1")
+    outcome = kitipde("sweep", "oformer-airfoil", "--data", data, *vary, "--out", tmp_path / "sweep", *more)
+    assert outcome.code == 0, outcome.err
+    assert "(2 seeds)" in outcome.out
+    assert json.loads((tmp_path / "sweep" / "results.json").read_text())["best"]["test_relative_l2"] > 0
 
 
 @pytest.fixture

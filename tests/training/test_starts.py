@@ -1,0 +1,113 @@
+"""How runs begin: who comes first, what is published before anything was learnt, which seeds are missing."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from lightning_fabric import Fabric
+from safetensors.torch import load_file
+
+from datagen.store import open_dataset
+from kitipde.config.load import resolve_config
+from kitipde.errors import InputError
+from kitipde.evaluation import evaluate_runs
+from kitipde.files import held
+from kitipde.runs import export_run, open_run
+from kitipde.training import run as runs
+from kitipde.training.loop import Trainer
+from kitipde.training.run import continue_run, load_data, start_run, train
+from tests.training.conftest import StopAfter, new_run, trained
+
+
+def test_a_run_that_another_process_has_begun_meanwhile_is_left_alone(tmp_path, burgers_file, monkeypatch) -> None:
+    out, begun = tmp_path / "run", []
+
+    def slowly(config, dataset):
+        if not begun:
+            begun.append(True)
+            new_run(burgers_file, out, "training.epochs=7")
+        return load_data(config, dataset)
+
+    monkeypatch.setattr(runs, "load_data", slowly)
+    with pytest.raises(InputError, match="run exists; continue it with --resume"):
+        new_run(burgers_file, out)
+    assert open_run(out).config.training.epochs == 7
+
+
+def test_two_that_begin_at_once_do_not_mix_their_settings(tmp_path, burgers_file) -> None:
+    out = tmp_path / "run"
+    out.mkdir()
+    with held(out), pytest.raises(InputError, match="is in use by process"):
+        new_run(burgers_file, out)
+    assert [path.name for path in out.iterdir()] == [".lock"]
+
+
+def test_weights_that_nothing_was_learnt_with_are_no_result(tmp_path, burgers_file) -> None:
+    run = new_run(burgers_file, tmp_path / "run")
+    with pytest.raises(KeyboardInterrupt):
+        train(run, StopAfter(2), print)
+    with pytest.raises(InputError, match="holds no trained weights yet"):
+        open_run(run.path).replicas[0].load_model()
+    train(continue_run(run.path), StopAfter(), print)
+    assert open_run(run.path).replicas[0].load_model() is not None
+
+
+def test_seeds_that_were_never_begun_are_missed(tmp_path, burgers_file) -> None:
+    run = new_run(burgers_file, tmp_path / "run", "training.seeds=3", "training.seeds_at_once=1")
+    # 12 steps a seed: the second one has begun.
+    with pytest.raises(KeyboardInterrupt):
+        train(run, StopAfter(14), print)
+    remarks: list[str] = []
+    evaluate_runs([run.path], remark=remarks.append)
+    assert [text for text in remarks if "seed" in text] == [
+        "run: seed 1 has no weights yet and is left out",
+        "run: seed 2 has no weights yet and is left out",
+    ]
+    train(open_run(run.path), StopAfter(), print)
+    (run.path / "seed-2").rename(tmp_path / "gone")
+    with pytest.raises(InputError, match="seed 2 is still to be trained"):
+        export_run(open_run(run.path), tmp_path / "copy")
+
+
+def test_seeds_cannot_be_added_while_another_process_trains(tmp_path, burgers_file) -> None:
+    run = new_run(burgers_file, tmp_path / "run")
+    with held(run.path), pytest.raises(InputError, match="is in use by"):
+        continue_run(run.path, seeds=3)
+    assert open_run(run.path).config.training.seeds == 1
+
+
+def test_the_seed_whose_loss_is_not_finite_is_named(tmp_path, burgers_file) -> None:
+    run = new_run(burgers_file, tmp_path / "run", "training.seeds=3")
+    with open_dataset(burgers_file) as dataset:
+        data = load_data(run.config, dataset)
+    trainer = Trainer(run.config, data, [run.replica(seed) for seed in range(3)], Fabric(accelerator="cpu"), print)
+    trainer.loss_sum[2] = torch.nan
+    with pytest.raises(InputError, match="the loss of seed 2 is not finite"):
+        trainer._save()
+
+
+@pytest.mark.parametrize("unroll", ["one-step", "pushforward"])
+def test_a_mean_over_frames_is_one_over_those_that_are_predicted(tmp_path, plane_file: Path, unroll: str) -> None:
+    settings = (
+        *("data.input=vorticity", "data.target=vorticity", "data.input_frames=2", "data.output_frames=4"),
+        *("data.resolution=8", f"training.unroll={unroll}", "training.epochs=1", "optimizer.name=adam"),
+        # Adam's own small number would hide the size of gradients.
+        *("optimizer.weight_decay=0.1", "training.clip_norm=0.001"),
+    )
+    weights = [
+        load_file(
+            trained(plane_file, tmp_path / way, *settings, f"training.frame_reduction={way}").replicas[0].best_path
+        )
+        for way in ("sum", "mean")
+    ]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+@pytest.mark.parametrize(("key", "size", "allowed"), [("width", 97, "96 or 98"), ("latent_width", 95, "94 or 96")])
+def test_channels_that_do_not_turn_in_pairs_are_refused(tmp_path, burgers_file, key, size, allowed) -> None:
+    config = resolve_config(
+        {"model": {"name": "oformer", key: size}, "data": {"path": str(burgers_file)}}, ["training.epochs=1"]
+    )
+    with pytest.raises(InputError, match=rf"model.{key}={size}: .* multiples of 2, for example {allowed}"):
+        start_run(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
