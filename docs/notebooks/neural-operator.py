@@ -176,5 +176,6 @@ print(f"fields twice as large: relative L2 {error.mean():.4f}")
 # kitipde evaluate runs/fno --resolutions 32,64,128,256
 # ```
 #
-# trains the same kind of network with three seeds, chooses the epoch on a validation split, and tables eleven kinds
-# of error with their spread. The next notebook uses them for a question: [does KITI help on my PDE?](verdict.md)
+# trains the same kind of network with three seeds, chooses the epoch on a validation split, and tables five kinds
+# of error with their spread (`metrics.nc` in the run's folder has the others). The next notebook uses them for a
+# question: [does KITI help on my PDE?](verdict.md)

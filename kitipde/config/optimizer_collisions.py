@@ -1,4 +1,4 @@
-"""Settings of the collisions between gradients (KO; SPEC section 9)."""
+"""Settings of the collisions between gradients (KO, equations (5)-(8))."""
 
 from typing import Annotated, Any, Literal, Self
 

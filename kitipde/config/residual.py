@@ -1,4 +1,4 @@
-"""Settings of the residual that joins x and v in each layer (SPEC section 3)."""
+"""Settings of the residual that joins x and v in each layer (KITINet, section 3 and appendix D)."""
 
 from typing import Annotated, Any, Literal, Self
 

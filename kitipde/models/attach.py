@@ -4,9 +4,10 @@ Such a model adds skip and convolution inside its blocks' `forward`, where no mo
 come out of modules, though: a hook on the skip keeps x and lets zero pass, a hook on the other operand's module returns
 R(x, v), and the model's own sum of the two is R(x, v). In evaluation the hooks do nothing: the model's bits stay.
 
-    attachment = kitipde.attach(model, ResidualConfig(kind="kiti", collision_heads=64, target_rate=0.05))
+    attachment = kitipde.attach(model, ResidualConfig(kind="kiti", target_rate=0.01, schedule="annealed"))
+    advance(model, epoch / epochs, share)     # each epoch: the rate falls
     ...                                       # train as before
-    collect(attachment.residuals)             # what the collisions did
+    collect(model)                            # what the collisions did
     attachment.remove()                       # the model as it was
 """
 
@@ -23,23 +24,28 @@ from kitipde.errors import InputError
 
 __all__ = ["Attachment", "attach"]
 
+_PART = "kiti_residuals"
+
 
 @dataclass(frozen=True)
 class Attachment:
     """The residuals put into a model.
 
     Attributes:
-        residuals: one for each sum; `collect` and `advance` of `kitipde.collisions` take them.
+        residuals: one for each sum; they are a part of the model, where `advance` and `collect` find them.
         handles: of the hooks.
+        model: that has them.
     """
 
     residuals: nn.ModuleList
     handles: tuple[RemovableHandle, ...]
+    model: nn.Module
 
     def remove(self) -> None:
         """Make the model what it was."""
         for handle in self.handles:
             handle.remove()
+        self.model._modules.pop(_PART, None)
 
 
 def attach(model: nn.Module, residual: ResidualConfig) -> Attachment:
@@ -50,10 +56,12 @@ def attach(model: nn.Module, residual: ResidualConfig) -> Attachment:
         residual: the residual's settings.
 
     Raises:
-        InputError: if the model has no such sum, or works on complex fields.
+        InputError: if the model has no such sum, works on complex fields, or has residuals already.
     """
     from neuralop.layers.fno_block import FNOBlocks
 
+    if hasattr(model, _PART):
+        raise InputError(f"this {type(model).__name__} has residuals already: call remove() of what attach returned")
     sums: list[tuple[nn.Module, nn.Module, nn.Module]] = []
     for blocks in model.modules():
         if isinstance(blocks, FNOBlocks) and blocks.fno_skips is not None:
@@ -63,11 +71,13 @@ def attach(model: nn.Module, residual: ResidualConfig) -> Attachment:
     if not sums:
         raise InputError(f"{type(model).__name__} has no Fourier layer with a skip to attach a residual to")
     residuals = make_residuals(residual, len(sums))
+    # Without parameters, and with nothing to save: the model's state stays as it was.
+    model.add_module(_PART, residuals)
     handles: list[RemovableHandle] = []
     for (skip, convolution, operand), joined in zip(sums, residuals, strict=True):
         meeting = _Meeting(joined, convolution)
         handles += [skip.register_forward_hook(meeting.keep), operand.register_forward_hook(meeting.join)]
-    return Attachment(residuals, tuple(handles))
+    return Attachment(residuals, tuple(handles), model)
 
 
 def _operand(blocks: Any, layer: int) -> tuple[nn.Module, nn.Module]:

@@ -165,7 +165,7 @@ def test_a_second_process_on_a_run_is_told_who_holds_it(
     assert first.exitcode == 130
     assert "--resume" in (tmp_path / "log").read_text()
     assert list((tmp_path / "run" / "seed-0" / "checkpoints").iterdir())
-    tally("two processes on a run, SIGTERM", "runs", 1, [], "the lock names its holder; the state is saved")
+    tally("two processes on a run, SIGTERM", "run", 1, [], "the lock names its holder; the state is saved")
 
 
 def _wait_for(path: Path) -> None:
@@ -214,4 +214,4 @@ def test_a_network_that_does_not_fit_is_told(tmp_path: Path, commands: Commands,
     assert process.exitcode == 1
     assert "Traceback" not in log.read_text()
     assert "kitipde: out of memory: " in log.read_text()
-    tally("network larger than memory", "runs", 1, [], "one line")
+    tally("network larger than memory", "run", 1, [], "one line")

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import kitipde
-from kitipde.collisions.diagnostics import collect
+from kitipde.collisions import advance, collect
 from kitipde.config import ResidualConfig
 from kitipde.errors import InputError
 
@@ -54,6 +54,24 @@ def test_evaluation_keeps_the_bits_and_training_collides(variant: str) -> None:
     assert all(statistics.collisions_per_particle > 0 for statistics in collect(attachment.residuals).values())
     attachment.remove()
     assert torch.equal(model.train()(a), stock[True])
+
+
+def test_a_schedule_reaches_the_residuals_through_the_model() -> None:
+    model = library_model("2-d").train()
+    names = [name for name, _ in model.named_modules()]
+    rule = ResidualConfig(kind="kiti", collision_heads=4, target_rate=0.5, schedule="annealed")
+    attachment = kitipde.attach(model, rule)
+    rates = []
+    for done, learning_rate in ((0.0, 1.0), (0.5, 0.5), (1.0, 0.0)):
+        advance(model, done, learning_rate)
+        model(inputs("2-d"))
+        rates.append([each.collisions_per_particle for each in collect(model).values()])
+    assert rates == [pytest.approx([rate] * 3, abs=0.02) for rate in (0.5, 0.125, 0.0)]
+    with pytest.raises(InputError, match="has residuals already"):
+        kitipde.attach(model, rule)
+    attachment.remove()
+    assert [name for name, _ in model.named_modules()] == names
+    kitipde.attach(model, rule).remove()
 
 
 @pytest.mark.parametrize("variant", ["2-d", "instance norm", "finer output"])
