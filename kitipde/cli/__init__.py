@@ -6,7 +6,7 @@ Exit codes: 0 done; 2 the input is wrong (one line on stderr); 1 an internal fai
 import io
 import os
 import sys
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -27,6 +27,7 @@ def _app() -> typer.Typer:
         info,
         models,
         pool,
+        predict,
         report,
         reproduce,
         runs,
@@ -36,12 +37,12 @@ def _app() -> typer.Typer:
 
     root = typer.Typer(
         name="kitipde",
-        help="PDE data, neural operators with kinetic (KITI) residuals, and an honest verdict on what they bring.",
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
     )
+    root.callback()(_options)
     # Verbs in the order in which a user meets them. A group of commands is `root.add_typer(module.app, name=...)`, a
     # single one `root.command(name)(module.function)`.
     root.command("demo")(demo.demo)
@@ -53,6 +54,7 @@ def _app() -> typer.Typer:
     root.command("train")(train.train)
     root.command("runs")(runs.runs)
     root.command("evaluate")(evaluate.evaluate)
+    root.command("predict")(predict.predict)
     root.command("compare")(compare.compare)
     root.command("condense")(condense.condense)
     root.command("report")(report.report)
@@ -61,6 +63,22 @@ def _app() -> typer.Typer:
     root.command("pool")(pool.pool)
     root.command("sweep")(sweep.sweep)
     return root
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        import kitipde
+
+        print(kitipde.__version__)
+        raise typer.Exit
+
+
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """PDE data, neural operators with kinetic (KITI) residuals, and an honest verdict on what they bring."""
 
 
 app = _app()
