@@ -215,7 +215,7 @@ class Burgers:
                     "1",
                     "solver used",
                     "int8",
-                    {"flag_values": "0, 1", "flag_meanings": "cole_hopf etdrk4"},
+                    {"flag_values": np.array([0, 1], np.int8), "flag_meanings": "cole_hopf etdrk4"},
                 ),
             ),
             attributes={

@@ -14,7 +14,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from itertools import islice
-from pathlib import Path
 
 import numpy as np
 
@@ -24,7 +23,7 @@ from datagen.limits import readable
 from datagen.machine import Machine
 from datagen.planning import SETTINGS, Bounded, Parts, Plan, Recipe, finished, plan, plan_anew
 from datagen.store.parts import REPLACES, clean_up, forget_parts, parts_folder
-from datagen.store.verify import verify
+from datagen.store.verify import intact
 from datagen.store.writer import atomic_path, merge_files, write_file
 
 __all__ = [
@@ -160,7 +159,7 @@ def discard_damaged_parts(work: Plan, machine: Machine) -> Plan:
     damaged = set()
     for number in work.present:
         path = work.part_path(number)
-        if number % machine.shards == machine.shard and not _intact(path, len(work.parts[number])):
+        if number % machine.shards == machine.shard and not intact(path, len(work.parts[number])):
             path.unlink(missing_ok=True)
             damaged.add(number)
     return replace(work, present=work.present - damaged)
@@ -186,13 +185,6 @@ def _check_space(work: Plan, missing: int) -> None:
         raise InputError(
             f"the disk of {place} has {readable(free)} free; {work.path.name} needs {readable(needed)} while it is made"
         )
-
-
-def _intact(path: Path, samples: int) -> bool:
-    try:
-        return verify(path).samples == samples
-    except InputError:
-        return False
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from jaxtyping import Float32
 
 from datagen.airfoil.cases import Airfoil
 from datagen.burgers import Burgers
-from datagen.errors import InputError
+from datagen.errors import InputError, unknown
 from datagen.recipes import RECIPES, recipe_from
 from datagen.store.reader import Dataset
 
@@ -20,11 +20,14 @@ def main_field(data: Dataset) -> str:
     """The name of the field that the equation is for.
 
     Raises:
-        InputError: the equation has no single one.
+        InputError: the equation has no single one, or the file has it under another name.
     """
     if data.equation not in _MAIN:
         raise InputError(f"{data.path} holds {data.equation} (allowed here: {', '.join(_MAIN)})")
-    return _MAIN[data.equation]
+    name = _MAIN[data.equation]
+    if name not in data.fields:
+        raise unknown(f"field of {data.path} for {data.equation}", name, data.fields)
+    return name
 
 
 def initial_field(data: Dataset) -> Float32[np.ndarray, "samples *grid"] | None:

@@ -5,6 +5,7 @@ the instants in `t`. MATLAB writes two kinds of file: up to version 7 its own, f
 """
 
 import json
+import math
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -80,6 +81,8 @@ def import_mat(
         for array_name, array in arrays.items():
             if not isinstance(array, np.ndarray | _Reversed) or array.dtype.kind not in "iuf":
                 raise InputError(f"{source}: {array_name} is not an array of real numbers")
+        if _lost_its_time(arrays):
+            arrays = {name: _WithTime(array) if name == "u" else array for name, array in arrays.items()}
         shape = arrays["u"].shape
         if len(shape) not in (2, 4) or 0 in shape:
             raise InputError(f"{source}: u has the shape {shape} (expected: sample × x, or sample × x × y × time)")
@@ -172,6 +175,26 @@ def _instants(source: Path, instants: Any, frames: int) -> Float[np.ndarray, " f
     if len(values) != frames or not np.isfinite(values).all() or not (np.diff(values) > 0).all():
         raise InputError(f"{source}: t has {len(values)} values that do not fit the {frames} frames of u")
     return values
+
+
+def _lost_its_time(arrays: dict[str, Any]) -> bool:
+    """Whether u is sample × x × y of one frame: MATLAB drops an axis of length one from the end."""
+    u, start, instants = arrays["u"], arrays.get("a"), arrays.get("t")
+    if len(u.shape) != 3 or u.shape[1] != u.shape[2]:
+        return False
+    told = (start is not None and start.shape == u.shape, instants is not None and math.prod(instants.shape) == 1)
+    # One of them is needed, and the other may not contradict it.
+    return told[0] if instants is None else told[1] and (start is None or told[0])
+
+
+class _WithTime:
+    """An array with the last axis, of length one, that it has lost."""
+
+    def __init__(self, array: Any) -> None:
+        self._array, self.shape, self.dtype = array, (*array.shape, 1), array.dtype
+
+    def __getitem__(self, samples: Any) -> np.ndarray:
+        return np.asarray(self._array[samples])[..., None]
 
 
 class _Reversed:

@@ -54,7 +54,8 @@ def _lines(data: Dataset, new_figure: type) -> "Figure":
     places = data.coordinates["x"]
     for index, axes in enumerate(panels):
         for name, dims in data.fields.items():
-            values = data.read(name, [index])[0]
+            # What all samples share has no axis of samples.
+            values = data.read(name, [index])[0] if dims[0] == "sample" else data.read(name)
             if "time" not in dims:
                 axes.plot(places, values, label=name)
                 continue
@@ -73,7 +74,7 @@ def _maps(data: Dataset, new_figure: type) -> "Figure":
     figure = new_figure(figsize=(2.4 * len(frames) + 1, 2.4 * rows + 0.6), layout="constrained")
     panels = figure.subplots(rows, len(frames), squeeze=False)
     for index, line in enumerate(panels):
-        images = [data.read(name, [index], slice(frame, frame + 1))[0, 0] for frame in frames]
+        images = _images(data, name, index, frames)
         largest = float(np.abs(images).max())
         shown = None
         for axes, frame, image in zip(line, frames, images, strict=True):
@@ -101,7 +102,7 @@ def _mesh_maps(data: Dataset, mesh: Mesh, new_figure: type) -> "Figure":
     triangles = np.concatenate([mesh.cells[:, [0, k, k + 1]] for k in range(1, mesh.cells.shape[1] - 1)])
     seen = (np.abs(mesh.x - middle[0]) < reach) & (np.abs(mesh.y - middle[1]) < reach)
     for index, line in enumerate(panels):
-        images = [data.read(name, [index], slice(frame, frame + 1))[0, 0] for frame in frames]
+        images = _images(data, name, index, frames)
         least, largest = (float(limit([image[seen] for image in images])) for limit in (np.min, np.max))
         shown = None
         for axes, frame, image in zip(line, frames, images, strict=True):
@@ -115,6 +116,13 @@ def _mesh_maps(data: Dataset, mesh: Mesh, new_figure: type) -> "Figure":
         line[0].set_ylabel(f"sample {index}")
         figure.colorbar(shown, ax=list(line), label=name)
     return figure
+
+
+def _images(data: Dataset, name: str, index: int, frames: list[int]) -> list[np.ndarray]:
+    """A sample's field at some instants; its only one if it has no time."""
+    if "time" not in data.fields[name]:
+        return [data.read(name, [index])[0]]
+    return [data.read(name, [index], slice(frame, frame + 1))[0, 0] for frame in frames]
 
 
 def _chosen(frames: int) -> list[int]:

@@ -162,8 +162,8 @@ def plan(recipe: Recipe, path: Path, device: str) -> Plan:
     begun = empty.folder / SETTINGS
     there = [item.stem.removeprefix("part-") for item in empty.folder.glob("part-*.h5")]
     # Settings under which nothing was made yet (a first attempt that failed) bind nobody.
-    if begun.exists() and there:
-        difference = _difference(json.loads(begun.read_text()), json.loads(empty.layout.config))
+    if there:
+        difference = _difference(_settings(begun), json.loads(empty.layout.config))
         if difference:
             raise InputError(
                 f"{empty.folder} holds an unfinished data set of other settings ({difference}): "
@@ -171,6 +171,24 @@ def plan(recipe: Recipe, path: Path, device: str) -> Plan:
             )
     present = frozenset(int(number) for number in there if number.isdecimal())
     return replace(empty, present=frozenset(number for number in present if number < len(empty.parts)))
+
+
+def _settings(begun: Path) -> Mapping[str, Any]:
+    """The settings that parts were begun with.
+
+    Raises:
+        InputError: they are missing or damaged.
+    """
+    try:
+        settings = json.loads(begun.read_text())
+    except (OSError, ValueError) as error:
+        settings = error
+    if not isinstance(settings, dict):
+        raise InputError(
+            f"{begun.parent} holds parts of a data set whose settings are not known ({begun.name} is missing or "
+            "damaged): --overwrite begins anew"
+        )
+    return settings
 
 
 def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:

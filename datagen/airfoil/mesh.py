@@ -97,6 +97,9 @@ def naca_contour(code: str, points: int) -> tuple[Complex128[np.ndarray, " conto
     return np.concatenate([upper, lower[-2::-1]]), 2 * math.atan(-steepness)
 
 
+_TOO_FAR = "the section is too far from a circle for the mesh's conformal map"
+
+
 def o_grid(code: str, around: int, layers: int, far: float, evenness: float = 0.3, first: float = 1.0) -> OGrid:
     """A grid round a section of chord 1.
 
@@ -119,12 +122,30 @@ def o_grid(code: str, around: int, layers: int, far: float, evenness: float = 0.
     if not (0 <= evenness <= 1 and 0.2 <= first <= 4):
         raise InputError(f"evenness {evenness:g}, first {first:g} give no grid (allowed: 0 to 1, 0.2 to 4)")
     contour, angle = naca_contour(code, _CONTOUR_POINTS)
-    mapping = _Mapping.of(contour, angle)
+    try:
+        mapping = _Mapping.of(contour, angle)
+    except ValueError as error:
+        raise InputError(f"airfoil {code}: {_TOO_FAR}") from error
     places = _surface_places(mapping, around, evenness)
-    growth = np.exp(_logarithmic_radii(layers, first * 2 * math.pi / around, math.log(far / mapping.radius)))
-    z = mapping.physical(growth[:, None] * np.exp(1j * places))
+    try:
+        radii = _logarithmic_radii(layers, first * 2 * math.pi / around, math.log(far / mapping.radius))
+    except (ValueError, OverflowError) as error:
+        raise InputError(
+            f"{layers} layers of {around} nodes do not reach a far field of {far:g} chords with cells that grow evenly "
+            "from square ones at the airfoil (change layers, around or far)"
+        ) from error
+    z = mapping.physical(np.exp(radii)[:, None] * np.exp(1j * places))
     z[0, 0] = contour[0]
-    return OGrid(z)
+    grid = OGrid(z)
+    if (_areas(triangulated(grid)) <= 0).any():
+        raise InputError(f"airfoil {code}: the mesh would fold over itself (allowed: sections less thick or cambered)")
+    return grid
+
+
+def _areas(mesh: Mesh) -> Float64[np.ndarray, " cells"]:
+    """Of triangles, positive if their corners go round counter-clockwise."""
+    a, b, c = ((mesh.x + 1j * mesh.y)[mesh.cells[:, corner]] for corner in range(3))
+    return 0.5 * np.imag(np.conj(b - a) * (c - a))
 
 
 def triangulated(grid: OGrid) -> Mesh:
@@ -233,7 +254,7 @@ def _theodorsen(
         turned = turned + 0.7 * change
         if np.abs(change).max() < 1e-12:
             return coefficients
-    raise InputError("the section is too far from a circle for the mesh's conformal map")
+    raise InputError(_TOO_FAR)
 
 
 def _surface_places(mapping: _Mapping, around: int, evenness: float) -> Float64[np.ndarray, " around"]:
@@ -256,6 +277,7 @@ def _logarithmic_radii(layers: int, first: float, last: float) -> Float64[np.nda
     def reached(b: float) -> float:
         return first * (math.expm1(b * steps) / b if abs(b) > 1e-12 else steps) - last
 
-    b = root_scalar(reached, bracket=(-1.0, 1.0), xtol=1e-15).root
+    # As far as e^{b·steps} is a number.
+    b = root_scalar(reached, bracket=(-1.0, min(1.0, 700 / max(1, steps))), xtol=1e-15).root
     numbers = np.arange(layers)
     return first * (np.expm1(b * numbers) / b if abs(b) > 1e-12 else numbers.astype(float))

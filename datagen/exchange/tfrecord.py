@@ -155,7 +155,7 @@ def features_of(payload: memoryview) -> Mapping[str, memoryview]:
     """The byte strings of a `tf.train.Example`, by name.
 
     Raises:
-        ValueError: the bytes are not one, or a value is not a single byte string.
+        ValueError: the bytes are not one, or a list of byte strings does not hold a single one.
     """
     found: dict[str, memoryview] = {}
     for features in _messages(payload, 1):
@@ -167,7 +167,11 @@ def features_of(payload: memoryview) -> Mapping[str, memoryview]:
                 name = bytes(keys[0]).decode()
             except UnicodeDecodeError as error:
                 raise ValueError("a name is not text") from error
-            strings = [string for kind in _messages(values[0], 1) for string in _messages(kind, 1)]
+            kinds = _messages(values[0], 1)
+            if not kinds and (_messages(values[0], 2) or _messages(values[0], 3)):
+                # Numbers in the lists of their own: nothing that is read here is kept so.
+                continue
+            strings = [string for kind in kinds for string in _messages(kind, 1)]
             if len(strings) != 1:
                 raise ValueError(f"'{name}' is not a single byte string")
             found[name] = strings[0]

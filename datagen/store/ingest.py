@@ -11,7 +11,7 @@ from datagen.errors import InputError
 from datagen.store.layout import Layout
 from datagen.store.parts import being_replaced, clean_up, parts_folder
 from datagen.store.reader import open_dataset
-from datagen.store.verify import verify
+from datagen.store.verify import intact
 from datagen.store.writer import atomic_path, merge_files, write_file
 
 __all__ = ["ingest", "ingested"]
@@ -51,7 +51,7 @@ def ingest(
         for first in range(0, samples, step):
             last = min(first + step, samples)
             pieces.append(folder / f"part-{len(pieces):05d}.h5")
-            if not (resumable and _intact(pieces[-1], last - first)):
+            if not (resumable and pieces[-1].exists() and intact(pieces[-1], last - first)):
                 values = read(slice(first, last))
                 for name, array in values.items():
                     if not np.isfinite(array).all():
@@ -95,10 +95,3 @@ def _begin(folder: Path, layout: Layout, resumable: bool) -> None:
     if resumable:
         with atomic_path(settings) as temporary:
             temporary.write_text(layout.config)
-
-
-def _intact(path: Path, samples: int) -> bool:
-    try:
-        return path.exists() and verify(path).samples == samples
-    except InputError:
-        return False

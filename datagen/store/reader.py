@@ -22,6 +22,7 @@ from datagen.store.writer import (
     FORMAT,
     IDENTITY_VARIABLES,
     as_array,
+    checksum_of_texts,
     dimensions,
     identifying_arrays,
     is_bare_dimension,
@@ -246,6 +247,10 @@ class Dataset:
     def identifying_arrays(self) -> dict[str, np.ndarray]:
         """What `identity` is computed from, besides the settings."""
         return identifying_arrays(self._file)
+
+    def checksum_of_texts(self) -> str:
+        """What `verify` compares with the file's own."""
+        return checksum_of_texts(self._file)
 
     def description(self, name: str) -> Mapping[str, Any]:
         """The attributes of a coordinate, field or parameter: its units, its long name."""

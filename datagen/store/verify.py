@@ -8,9 +8,9 @@ import numpy as np
 
 from datagen.errors import InputError
 from datagen.store.reader import Dataset, open_dataset, reading
-from datagen.store.writer import identity_of, sample_checksum
+from datagen.store.writer import TEXTS, identity_of, sample_checksum
 
-__all__ = ["Verification", "verify"]
+__all__ = ["Verification", "intact", "verify"]
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,8 @@ def verify(path: str | Path, progress: Callable[[int, int], None] | None = None)
             _finite(data, name, array)
         if identity_of(str(data.attributes["config"]), arrays) != data.identity:
             raise InputError(f"{path} is damaged: its identity does not match its settings and checksums")
+        if data.attributes.get(TEXTS, data.checksum_of_texts()) != data.checksum_of_texts():
+            raise InputError(f"{path} is damaged: its texts (equation, units, names) do not match their checksum")
         sums = arrays["checksum"]
         if len(sums) != data.samples:
             raise InputError(f"{path} is damaged: {len(sums)} checksums for {data.samples} samples")
@@ -47,6 +49,14 @@ def verify(path: str | Path, progress: Callable[[int, int], None] | None = None)
             if progress:
                 progress(index + 1, data.samples)
         return Verification(data.samples, values, data.identity)
+
+
+def intact(path: str | Path, samples: int) -> bool:
+    """Whether a file is a data set of so many samples in which nothing is wrong."""
+    try:
+        return verify(path).samples == samples
+    except InputError:
+        return False
 
 
 def _check_sample(data: Dataset, index: int, expected: int) -> int:

@@ -5,6 +5,7 @@ stay, flushed to the disk and renamed: under its final name there is nothing or 
 """
 
 import hashlib
+import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -22,8 +23,10 @@ from datagen.store.parts import temporary_name
 __all__ = [
     "FORMAT",
     "IDENTITY_VARIABLES",
+    "TEXTS",
     "as_array",
     "atomic_path",
+    "checksum_of_texts",
     "identity_of",
     "is_bare_dimension",
     "merge_files",
@@ -33,6 +36,9 @@ __all__ = [
 
 FORMAT = "kitipde dataset 1"
 CONVENTIONS = "CF-1.11"
+TEXTS = "texts_checksum"
+"""The attribute with `checksum_of_texts`; files of earlier versions have none."""
+
 IDENTITY_VARIABLES = ("seed", "sample_status", "checksum")
 """What every file keeps of every sample besides its equation's own variables."""
 
@@ -60,7 +66,7 @@ _BOOKKEEPING = (
         "1",
         "how the sample was made",
         "int8",
-        {"flag_values": "0, 1", "flag_meanings": "solved imported"},
+        {"flag_values": np.array([0, 1], np.int8), "flag_meanings": "solved imported"},
     ),
     Variable("checksum", ("sample",), "1", "first 63 bits of the SHA-256 of the sample's values", "int64"),
 )
@@ -130,7 +136,7 @@ def _fill(file: h5py.File, layout: Layout, records: Mapping[str, np.ndarray]) ->
     _create(file, layout, len(records["seed"]))
     for name, array in records.items():
         as_array(file, name)[...] = array
-    file.attrs["identity"] = identity_of(layout.config, identifying_arrays(file))
+    _seal(file, layout)
 
 
 def merge_files(
@@ -145,11 +151,13 @@ def merge_files(
         progress: called with (parts joined, parts).
 
     Raises:
-        InputError: the folder cannot be written to, or the disk is full.
+        InputError: a part is of other settings, the folder cannot be written to, or the disk is full.
     """
     counts = []
     for part in parts:
         with h5py.File(part, "r") as source:
+            if source.attrs.get("config") != layout.config:
+                raise InputError(f"{part} was made with other settings than those of {path.name}: remove it")
             counts.append(len(as_array(source, "checksum")))
     with atomic_path(path) as temporary, h5py.File(temporary, "w", libver=_VERSION) as target:
         _create(target, layout, sum(counts))
@@ -162,7 +170,7 @@ def merge_files(
             first += count
             if progress:
                 progress(number + 1, len(parts))
-        target.attrs["identity"] = identity_of(layout.config, identifying_arrays(target))
+        _seal(target, layout)
 
 
 def sample_checksum(values: Mapping[str, np.ndarray]) -> int:
@@ -172,6 +180,22 @@ def sample_checksum(values: Mapping[str, np.ndarray]) -> int:
         digest.update(name.encode())
         digest.update(_bytes(values[name]))
     return int.from_bytes(digest.digest()[:8], "big") >> 1
+
+
+def _seal(file: h5py.File, layout: Layout) -> None:
+    """What tells later whether anything has changed."""
+    file.attrs["identity"] = identity_of(layout.config, identifying_arrays(file))
+    file.attrs[TEXTS] = checksum_of_texts(file)
+
+
+def checksum_of_texts(file: h5py.File) -> str:
+    """SHA-256 of all attributes that are text, of the file and its arrays: HDF5 keeps them without a sum of its own."""
+    digest = hashlib.sha256()
+    for name, item in (("", file), *sorted(file.items())):
+        for key, value in sorted(item.attrs.items()):
+            if isinstance(value, str) and key != TEXTS:
+                digest.update(json.dumps([name, key, value]).encode())
+    return digest.hexdigest()
 
 
 def identity_of(config: str, arrays: Mapping[str, np.ndarray]) -> str:

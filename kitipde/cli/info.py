@@ -46,7 +46,7 @@ def _document(data: "Dataset", verified: bool) -> dict[str, Any]:
 
     from datagen.statistics import field_statistics
 
-    hidden = ("config", "identity", "format", "equation", "Conventions")
+    hidden = ("config", "identity", "format", "equation", "Conventions", "texts_checksum")
     return {
         "file": str(data.path),
         "equation": data.equation,

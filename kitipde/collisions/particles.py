@@ -40,9 +40,15 @@ def dimension(layout: str, heads: int | str, channels: int) -> int:
 
 
 def numbers(layout: str, heads: int | str, shape: Sequence[int]) -> tuple[int, int]:
-    """How many samples, and how many particles in each, a feature map [B, C, *S] becomes."""
+    """How many samples, and how many particles in each, a feature map [B, C, *S] becomes.
+
+    Raises:
+        InputError: the heads do not divide what is to be split.
+    """
     batch, channels, *grid = shape
     points, heads = math.prod(grid), dimension(layout, heads, channels)
+    if layout != "channel":
+        _check_heads(layout, heads, channels, points)
     if layout == "token":
         return points * batch, channels // heads
     return batch, channels if layout == "channel" else channels * points // heads

@@ -16,16 +16,40 @@ __all__ = ["full_precision", "gram"]
 @contextmanager
 def full_precision(device: torch.device) -> Iterator[None]:
     """In this block autocast and TF32 are off. Not for code that is compiled: see `gram`."""
-    held = torch.get_float32_matmul_precision()
-    with torch.autocast(device.type, enabled=False):
-        if held == "highest":
+    with torch.autocast(device.type, enabled=False), _exact_products():
+        yield
+
+
+@contextmanager
+def _exact_products() -> Iterator[None]:
+    try:
+        held = torch.get_float32_matmul_precision()
+    except RuntimeError:
+        # Whoever has spoken to torch in its newer words (`fp32_precision`) may not be spoken of in the older ones.
+        with _exact_products_by_backend():
             yield
-            return
-        torch.set_float32_matmul_precision("highest")
-        try:
-            yield
-        finally:
-            torch.set_float32_matmul_precision(held)
+        return
+    if held == "highest":
+        yield
+        return
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(held)
+
+
+@contextmanager
+def _exact_products_by_backend() -> Iterator[None]:
+    backends = (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)
+    held = [backend.fp32_precision for backend in backends]
+    try:
+        for backend in backends:
+            backend.fp32_precision = "ieee"
+        yield
+    finally:
+        for backend, precision in zip(backends, held, strict=True):
+            backend.fp32_precision = precision
 
 
 def gram(points: Float[Tensor, "samples N d"]) -> Float[Tensor, "samples N N"]:

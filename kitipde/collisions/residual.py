@@ -243,7 +243,9 @@ class AccelerationResidual(CollisionResidual):
     def trained(self, x: Float[Tensor, "B C *S"], v: Float[Tensor, "B C *S"]) -> Float[Tensor, "B C *S"]:
         before, dt = self.before, self.config.dt
         carried = None if before is None else before.velocity
-        start = normal_like(self.new_key(), v) if carried is None else carried
+        # A layer of another width or grid begins anew.
+        fits = carried is not None and carried.shape == v.shape
+        start = carried if fits else normal_like(self.new_key(), v)
         if before is not None:
             before.velocity = None
         velocity, key = start + dt * v, self.new_key()

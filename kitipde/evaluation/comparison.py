@@ -149,7 +149,7 @@ def compare_evaluations(
 
 
 def _check_same_data(a: Run, b: Run) -> None:
-    if a.dataset_recipe != b.dataset_recipe:
+    if a.dataset_identity != b.dataset_identity and a.dataset_recipe != b.dataset_recipe:
         raise InputError(
             f"{a.path} and {b.path} cannot be compared: they were trained on other data "
             f"({a.dataset_path.name}, identity {a.dataset_identity[:12]}, and {b.dataset_path.name}, "

@@ -40,6 +40,7 @@ class Subject:
         samples: which samples of the file.
         own: whether this is the test split of the file that the run was trained on.
         known: how many samples of the file are left out because the run was trained, or its epoch chosen, on them.
+        remade: whether the file was made again by the same settings, and differs from the run's by rounding.
     """
 
     path: Path
@@ -51,6 +52,7 @@ class Subject:
     samples: range
     own: bool
     known: int = 0
+    remade: bool = False
 
     @property
     def folder(self) -> str:
@@ -66,6 +68,8 @@ class Subject:
     @property
     def remark(self) -> str | None:
         """What a person should know of data that are not the run's own."""
+        if self.own and self.remade:
+            return f"{self.path} was made from the settings of its dataset, on a machine that rounds otherwise"
         if self.own:
             return None
         used = "all its samples are used"
@@ -91,7 +95,7 @@ def choose_subject(run: Run, data: Path | None = None) -> Subject:
             f"the dataset of {run.path} is missing: {path} does not exist; say where it is with --data FILE"
         )
     with open_dataset(path) as dataset:
-        own = dataset.identity == run.dataset_identity
+        own = dataset.identity == run.dataset_identity or dataset.recipe == run.dataset_recipe
         if data is None and not own:
             raise InputError(
                 f"the dataset of {run.path} has changed: {path} is not the file it was trained on "
@@ -149,6 +153,7 @@ def _subject(run: Run, dataset: Dataset, own: bool) -> Subject:
         samples=samples,
         own=own,
         known=known,
+        remade=own and dataset.identity != run.dataset_identity,
     )
 
 

@@ -103,9 +103,9 @@ class _Meeting:
         self.position = x
         return torch.zeros((), dtype=x.dtype, device=x.device).expand_as(x)
 
-    def join(self, module: nn.Module, _inputs: tuple[Tensor, ...], v: Tensor) -> Tensor | None:
-        """R(x, v) in the place of v."""
-        if not module.training or self.position is None:
+    def join(self, _module: nn.Module, _inputs: tuple[Tensor, ...], v: Tensor) -> Tensor | None:
+        """R(x, v) in the place of v, wherever x was kept: a part of a model may be frozen in evaluation mode."""
+        if self.position is None:
             return None
         x, self.position = self.position, None
         if x.shape[2:] != v.shape[2:]:

@@ -52,7 +52,11 @@ def find_layers(model: nn.Module) -> list[Layer]:
     """All weights of neurons in a model, in the order of its modules; a weight that is shared appears once."""
     seen: set[int] = set()
     layers = []
+    # A separable convolution has one number a channel and mode: no neuron has several weights there.
+    apart = tuple(f"{name}." for name, module in model.named_modules() if getattr(module, "separable", False) is True)
     for prefix, module in model.named_modules():
+        if f"{prefix}.".startswith(apart):
+            continue
         for name, parameter in module.named_parameters(recurse=False):
             if id(parameter) in seen:
                 continue

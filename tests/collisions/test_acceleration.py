@@ -37,6 +37,18 @@ def test_acceleration_kind_starts_anew_in_each_forward_pass_and_survives_a_copy(
     assert torch.equal(*outputs)
 
 
+def test_a_layer_of_another_width_begins_with_velocities_of_its_own():
+    config = ResidualConfig(kind="kiti-acceleration", coll_coef=0.0, collision_heads=4)
+    first, second = make_residuals(config, 2)
+    x, a = features()
+    first(x, a)
+    wider = torch.cat([x, x], dim=1)
+    torch.manual_seed(0)
+    velocity = normal_like(second.new_key(), wider)
+    torch.manual_seed(0)
+    torch.testing.assert_close(second(wider, wider), wider + velocity + wider)
+
+
 def test_acceleration_kind_is_copied_between_training_steps():
     model = make_residuals(ResidualConfig(kind="kiti-acceleration", coll_coef=0.9, collision_heads=4), 2)
     x, a = features()

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from kitipde.collisions import make_residual, selection
-from kitipde.collisions.precision import gram
+from kitipde.collisions.precision import full_precision, gram
 from kitipde.config import ResidualConfig
 
 
@@ -30,6 +30,24 @@ def test_pairs_are_chosen_in_full_precision_whatever_the_network_runs_in(low_pre
     module(torch.randn(3, 8, 16), torch.randn(3, 8, 16))
     assert set(seen) == {("highest", False)}
     assert torch.get_float32_matmul_precision() == "high"
+
+
+def test_who_speaks_to_torch_in_its_newer_words_is_heard():
+    backends = torch.backends.cuda.matmul, torch.backends.mkldnn.matmul
+    held = [backend.fp32_precision for backend in backends]
+    inside = []
+    try:
+        for backend in backends:
+            backend.fp32_precision = "tf32"
+        with full_precision(torch.device("cpu")):
+            inside = [backend.fp32_precision for backend in backends]
+        module = make_residual(ResidualConfig(kind="kiti", coll_coef=0.9, collision_heads=4), 0, 1)
+        assert module(torch.randn(3, 8, 16), torch.randn(3, 8, 16)).isfinite().all()
+        assert [backend.fp32_precision for backend in backends] == ["tf32", "tf32"]
+    finally:
+        for backend, precision in zip(backends, held, strict=True):
+            backend.fp32_precision = precision
+    assert inside == ["ieee", "ieee"]
 
 
 def test_gram_products_are_those_of_their_type(low_precision):

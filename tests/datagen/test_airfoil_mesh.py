@@ -72,9 +72,20 @@ def test_what_is_no_section_is_refused(code: str) -> None:
         o_grid(code, 64, 20, 50.0)
 
 
+@pytest.mark.parametrize("code", ["9120", "9904", "9912"])
+def test_sections_that_no_mesh_goes_round_are_told(code: str) -> None:
+    with pytest.raises(InputError, match=f"airfoil {code}: "):
+        o_grid(code, 64, 20, 50.0)
+
+
 @pytest.mark.parametrize(
     ("sizes", "line"),
-    [((8, 20, 50.0), "nodes around 8"), ((64, 4, 50.0), "layers 4"), ((64, 20, 1.0), "far field 1 is too near")],
+    [
+        ((8, 20, 50.0), "nodes around 8"),
+        ((64, 4, 50.0), "layers 4"),
+        ((64, 20, 1.0), "far field 1 is too near"),
+        ((4000, 8, 50.0), "8 layers of 4000 nodes do not reach"),
+    ],
 )
 def test_grids_too_small_are_refused(sizes: tuple[int, int, float], line: str) -> None:
     with pytest.raises(InputError, match=line):

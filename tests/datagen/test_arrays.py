@@ -144,6 +144,23 @@ def test_a_file_that_is_not_netcdf_is_refused_in_a_line(kitipde, tmp_path: Path)
     assert not (tmp_path / "x.h5").exists()
 
 
+def test_shared_fields_and_fields_without_time_are_drawn(kitipde, tmp_path: Path) -> None:
+    line = waves()
+    line["a"] = ("x", np.linspace(0, 1, 16))
+    save_dataset(line, tmp_path / "line.h5", ArrayDescription("burgers"))
+    plane = flows(frames=1).isel(time=0, drop=True)
+    save_dataset(plane, tmp_path / "plane.h5", DESCRIPTION)
+    for name in ("line", "plane"):
+        outcome = kitipde("info", tmp_path / f"{name}.h5", "--plot", tmp_path / f"{name}.png")
+        assert outcome.code == 0, outcome.err
+        assert (tmp_path / f"{name}.png").stat().st_size > 1000
+    renamed = line.rename(u="velocity")
+    save_dataset(renamed, tmp_path / "renamed.h5", ArrayDescription("burgers"))
+    outcome = kitipde("export", "well", tmp_path / "renamed.h5", "--out", tmp_path / "well.h5")
+    assert (outcome.code, outcome.err.count("\n")) == (2, 1)
+    assert "unknown field" in outcome.err
+
+
 def test_a_data_set_of_ours_needs_no_import(tmp_path: Path) -> None:
     save_dataset(waves(), tmp_path / "a.h5", DESCRIPTION)
     with pytest.raises(InputError, match="already"):

@@ -119,6 +119,19 @@ def test_the_wells_layout_names_every_field_dimension_and_boundary(tmp_path: Pat
         assert not file["t0_fields/source"].attrs["time_varying"]
 
 
+@pytest.mark.parametrize("write", [_write_version_5, _write_version_73])
+@pytest.mark.parametrize("without", ["a", "t", "nothing"])
+def test_a_flow_of_one_frame_has_lost_its_last_axis(tmp_path: Path, write, without: str) -> None:
+    whole = _published()
+    arrays = {"a": whole["a"], "u": whole["u"][..., 0], "t": np.array([[3.0]])}
+    write(tmp_path / "ns.mat", {name: array for name, array in arrays.items() if name != without})
+    import_mat(tmp_path / "ns.mat", tmp_path / "ns.h5", MatDescription())
+    with open_dataset(tmp_path / "ns.h5") as data:
+        np.testing.assert_array_equal(data.read("vorticity")[:, 0], arrays["u"])
+        assert data.times is not None
+        assert data.times.tolist() == [1.0 if without == "t" else 3.0]
+
+
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [

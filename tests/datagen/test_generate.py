@@ -116,6 +116,26 @@ def test_other_settings_do_not_mix_with_parts_or_files(whole: Path, tmp_path: Pa
         making.finished(other, whole, "cpu")
 
 
+@pytest.mark.parametrize("note", [None, "{", "[1]"])
+def test_parts_of_unknown_settings_are_not_joined(tmp_path: Path, note: str | None) -> None:
+    path = tmp_path / "ns.h5"
+    work = making.plan(FLOW, path, "cpu")
+    making.generate(work, FLOW, Machine("cpu", "cpu", 0, 2))
+    (work.folder / "recipe.json").unlink() if note is None else (work.folder / "recipe.json").write_text(note)
+    with pytest.raises(InputError, match=r"settings are not known .recipe.json is missing or damaged"):
+        making.plan(replace(FLOW, seed=4), path, "cpu")
+
+
+def test_parts_that_were_begun_at_once_with_other_settings_are_not_joined(tmp_path: Path) -> None:
+    path, other = tmp_path / "ns.h5", replace(FLOW, seed=4)
+    plans = making.plan(FLOW, path, "cpu"), making.plan(other, path, "cpu")
+    making.generate(plans[0], FLOW, Machine("cpu", "cpu", 0, 2))
+    making.generate(plans[1], other, Machine("cpu", "cpu", 1, 2))
+    with pytest.raises(InputError, match=r"part-0000\d.h5 was made with other settings than those of ns.h5"):
+        making.join(plans[1])
+    assert not path.exists()
+
+
 def test_joining_tells_which_parts_are_missing(tmp_path: Path) -> None:
     work = making.plan(FLOW, tmp_path / "ns.h5", "cpu")
     making.generate(work, FLOW, Machine("cpu", "cpu", 0, 2))

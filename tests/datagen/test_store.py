@@ -177,6 +177,15 @@ def test_identity_is_of_the_content_not_of_the_file(path: Path) -> None:
     assert identities[0] == identities[1] != identities[2]
 
 
+@pytest.mark.parametrize(("old", "new"), [(b"navier-stokes", b"navier-spokes"), (b"position", b"momentum")])
+def test_texts_that_have_changed_are_found(path: Path, old: bytes, new: bytes) -> None:
+    content = path.read_bytes()
+    assert old in content
+    path.write_bytes(content.replace(old, new))
+    with pytest.raises(InputError, match="is damaged"):
+        verify(path)
+
+
 def _text(path: Path) -> None:
     path.write_text("time,x\n0,1\n")
 

@@ -101,11 +101,15 @@ def test_any_bytes_are_an_example_or_a_value_error(data: bytes) -> None:
         return
 
 
-def test_numbers_instead_of_bytes_are_refused(published, tmp_path: Path) -> None:
+def test_lists_of_numbers_are_passed_over_and_several_strings_refused(published, tmp_path: Path) -> None:
     from tfrecord.writer import TFRecordWriter
 
     writer = TFRecordWriter(str(tmp_path / "r"))
-    writer.write({"velocity": ([1.0, 2.0], "float")})
+    writer.write({"index": ([7], "int"), "velocity": ([1.0, 2.0], "float"), "cells": (b"some", "byte")})
+    writer.close()
+    assert _read_all(tmp_path / "r") == [{"cells": b"some"}]
+    writer = TFRecordWriter(str(tmp_path / "r"))
+    writer.write({"velocity": ([b"one", b"two"], "byte")})
     writer.close()
     with pytest.raises(InputError, match="'velocity' is not a single byte string"):
         _read_all(tmp_path / "r")

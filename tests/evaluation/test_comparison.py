@@ -56,6 +56,11 @@ def test_data_of_the_same_settings_from_another_processor_are_the_same_data(
     runs = [train_run(data, data.stem, "training: {seeds: 2}") for data in (here, there)]
     assert runs[0].dataset_identity != runs[1].dataset_identity
     assert compare_runs(runs[0].path, runs[1].path).result.paired
+    # Nor is it new to the run that was trained on the other file.
+    remarks: list[str] = []
+    (evaluation,) = evaluate_runs([runs[0].path], there, [32], remark=remarks.append)
+    assert (evaluation.subject.own, evaluation.metrics.sizes["sample"]) == (True, 4)
+    assert "on a machine that rounds otherwise" in remarks[0]
     other = train_run(write_line_data(tmp_path / "other.h5", config=made.replace("0}", "1}")), "other", "{}")
     with pytest.raises(InputError, match="trained on other data"):
         compare_runs(runs[0].path, other.path)

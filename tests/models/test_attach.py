@@ -56,6 +56,23 @@ def test_evaluation_keeps_the_bits_and_training_collides(variant: str) -> None:
     assert torch.equal(model.train()(a), stock[True])
 
 
+def test_a_norm_that_is_frozen_takes_no_skip_away() -> None:
+    from neuralop.models import FNO
+
+    torch.manual_seed(0)
+    model = FNO((6, 6), in_channels=2, out_channels=1, hidden_channels=8, n_layers=3, norm="batch_norm")
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.eval()
+    a = inputs("2-d")
+    stock = model(a)
+    attachment = kitipde.attach(model, ResidualConfig())
+    torch.testing.assert_close(model(a), stock, atol=1e-6, rtol=1e-5)
+    attachment.remove()
+    kitipde.attach(model, KITI)
+    assert not torch.allclose(model(a), stock, rtol=1e-3)
+
+
 def test_a_schedule_reaches_the_residuals_through_the_model() -> None:
     model = library_model("2-d").train()
     names = [name for name, _ in model.named_modules()]

@@ -308,6 +308,13 @@ def test_neuraloperators_complex_weights_are_spectral():
     assert all(float(rate) > 0 for rate in optimizer.collision_rates.values())
 
 
+def test_numbers_of_single_modes_are_no_neurons():
+    from neuralop.models import FNO as LibraryFNO
+
+    model = LibraryFNO(n_modes=(4, 4), in_channels=1, out_channels=1, hidden_channels=8, n_layers=2, separable=True)
+    assert not [layer for layer in find_layers(model) if layer.kind == "spectral"]
+
+
 def test_parameters_without_gradients_and_frozen_layers_are_left_alone():
     model = network()
     model.hidden.weight.requires_grad_(False)
