@@ -151,13 +151,15 @@ def merge_files(
         progress: called with (parts joined, parts).
 
     Raises:
-        InputError: a part is of other settings, the folder cannot be written to, or the disk is full.
+        InputError: a part is of other settings or version, the folder cannot be written to, or the disk is full.
     """
     counts = []
     for part in parts:
         with h5py.File(part, "r") as source:
             if source.attrs.get("config") != layout.config:
                 raise InputError(f"{part} was made with other settings than those of {path.name}: remove it")
+            if lacking := [one.name for one in layout.variables if one.per_sample and one.name not in source]:
+                raise InputError(f"{part} has no {lacking[0]}: it was made by another version; remove it")
             counts.append(len(as_array(source, "checksum")))
     with atomic_path(path) as temporary, h5py.File(temporary, "w", libver=_VERSION) as target:
         _create(target, layout, sum(counts))

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["app"]
 
 _COARSE = 1e-4
-"""Share of enstrophy in the highest tenth of wave numbers above which a flow is not resolved."""
+"""Share of enstrophy (of |u_x|² in 1-D) in the highest tenth of wave numbers above which a flow is not resolved."""
 
 app = typer.Typer(no_args_is_help=True, help="Make a data set with our own solvers.")
 
@@ -263,8 +263,9 @@ def _warn_of_a_coarse_grid(out: Path) -> None:
     from datagen.store import open_dataset
 
     with open_dataset(out) as data:
+        what = "the enstrophy" if len(data.grid) > 1 else "|u_x|²"
         if "tail" in data.parameters and (worst := float(data.parameter("tail").max())) > _COARSE:
             remark(
-                f"warning: up to {worst:.1e} of the enstrophy lies in the highest tenth of the wave numbers; "
+                f"warning: up to {worst:.1e} of {what} lies in the highest tenth of the wave numbers; "
                 "the grid is too coarse for this viscosity: --solve-resolution gives a finer one"
             )

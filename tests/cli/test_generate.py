@@ -150,6 +150,11 @@ def test_a_grid_too_coarse_for_the_viscosity_is_told(
     assert "warning: up to" in capsys.readouterr().err
     assert _run(monkeypatch, "generate", "navier-stokes", *sizes, "--nu", "1e-3", "--out", "fine.h5") == 0
     assert "warning" not in capsys.readouterr().err
+    shock = ("burgers", "--samples", "1", "--resolution", "64", "--length", "1", "--nu", "1e-3")
+    assert _run(monkeypatch, "generate", *shock, "--solve-resolution", "128", "--out", "shock.h5") == 0
+    assert "of |u_x|² lies in the highest tenth" in capsys.readouterr().err
+    assert _run(monkeypatch, "generate", *shock, "--solve-resolution", "2048", "--out", "resolved.h5") == 0
+    assert "warning" not in capsys.readouterr().err
 
 
 def test_an_out_that_cannot_be_written_is_one_line(
