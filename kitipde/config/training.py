@@ -1,5 +1,6 @@
 """Settings of the optimizer, its schedule and the training loop."""
 
+from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, model_validator
@@ -76,9 +77,11 @@ class TrainingConfig(Section):
         nodes: machines that share each batch.
         deterministic: whether operations whose sums depend on the order in which a GPU's threads come are replaced by
             slower ones that do not, or refused where torch has none; a CPU has none of them.
+        start_from: run folder whose best weights, and normalisation, each seed starts from (those of the network of the
+            same seed, or of its first) instead of random ones: for another viscosity, grid or number of frames.
         track_condensation: whether each epoch records how condensed each layer's weights are (`kitipde condense` has
             the definitions).
-        tensorboard: whether the metrics are also written for TensorBoard (`pip install kitipde[tracking]`).
+        tensorboard: whether the metrics are also written for TensorBoard (`pip install '.[tracking]'`).
     """
 
     epochs: Count = 500
@@ -103,6 +106,7 @@ class TrainingConfig(Section):
     devices: Count = 1
     nodes: Count = 1
     deterministic: bool = False
+    start_from: Path | None = None
     track_condensation: bool = False
     tensorboard: bool = False
 

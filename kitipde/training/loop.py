@@ -26,6 +26,7 @@ from kitipde.training.ensemble import Ensemble
 from kitipde.training.interrupt import Interrupt
 from kitipde.training.objective import Objective, make_objective
 from kitipde.training.optimizer import MovingAverage, clip_gradients, join_states, make_optimizer, state_of
+from kitipde.training.origin import starting_weights
 from kitipde.training.processes import Processes
 from kitipde.training.provenance import peak_memory_bytes, provenance
 from kitipde.training.record import Record, epoch_note
@@ -64,6 +65,9 @@ class Trainer:
         self.processes = Processes(fabric)
         self.ensemble = Ensemble([make_objective(config, replica, data.train) for replica in replicas])
         seeds = [replica.seed for replica in replicas]
+        if start is None and config.training.start_from is not None:
+            for k, seed in enumerate(seeds):
+                self.ensemble.load_weights(k, starting_weights(config.training.start_from, seed))
         optimizer = make_optimizer(config.optimizer, self.ensemble.objective.model, self.ensemble.trained(), seeds)
         self.forward, self.optimizer = fabric.setup(self.ensemble, optimizer)
         # Of one forward pass of one sample of one replica.

@@ -28,6 +28,7 @@ from kitipde.training.launch import launch, on_first
 from kitipde.training.loop import Trainer
 from kitipde.training.objective import check_unroll, fit
 from kitipde.training.optimizer import make_optimizer
+from kitipde.training.origin import check_start
 from kitipde.training.provenance import forget_peak_memory
 from kitipde.training.record import check_tensorboard
 from kitipde.training.standing import TrainingData
@@ -52,6 +53,7 @@ def start_run(config: RunConfig, out: Path, overwrite: bool = False) -> Run:
         raise InputError(f"{out} is a file, and a run is a folder: choose another --out")
     if not overwrite:
         _refuse_taken(out)
+    config = _with_whole_paths(config)
     with open_dataset(dataset_path(config)) as dataset, blaming_settings():
         data = load_data(config, dataset)
         for channels in residual_channels(config.model):
@@ -171,9 +173,19 @@ def load_data(config: RunConfig, dataset: Dataset) -> TrainingData:
     )
 
 
+def _with_whole_paths(config: RunConfig) -> RunConfig:
+    """A run that was killed before its first state may be continued from another folder."""
+    source = config.training.start_from
+    if source is None:
+        return config
+    return config.model_copy(update={"training": config.training.model_copy(update={"start_from": source.resolve()})})
+
+
 def _check_model(config: RunConfig, data: TrainingData) -> None:
     """What only the model can tell: whether it unrolls so, has the layers whose gradients collide, fits the data."""
-    simple = config.training.unroll == "autoregressive" and config.optimizer.collisions.kind == "none"
+    training = config.training
+    plain = training.unroll == "autoregressive" and training.start_from is None
+    simple = plain and config.optimizer.collisions.kind == "none"
     if simple and isinstance(data.train, Windows):
         return
     if config.training.precision == "bf16" and not isinstance(data.train, Windows):
@@ -183,7 +195,9 @@ def _check_model(config: RunConfig, data: TrainingData) -> None:
         )
     model = build_model(config, data.train.dimension, data.train.grid[0])
     fit(config, model, data.train)
-    check_unroll(config.training, model)
+    check_unroll(training, model)
+    if training.start_from is not None:
+        check_start(training.start_from, model)
     make_optimizer(config.optimizer, model, dict(model.named_parameters()), (0,))
 
 

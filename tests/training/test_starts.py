@@ -17,6 +17,7 @@ from kitipde.training import run as runs
 from kitipde.training.loop import Trainer
 from kitipde.training.run import continue_run, load_data, start_run, train
 from tests.training.conftest import StopAfter, new_run, trained
+from tests.training.test_resume import assert_same
 
 
 def test_a_run_that_another_process_has_begun_meanwhile_is_left_alone(tmp_path, burgers_file, monkeypatch) -> None:
@@ -110,4 +111,61 @@ def test_channels_that_do_not_turn_in_pairs_are_refused(tmp_path, burgers_file, 
     )
     with pytest.raises(InputError, match=rf"model.{key}={size}: .* multiples of 2, for example {allowed}"):
         start_run(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_training_starts_from_the_weights_of_another_run(tmp_path, burgers_file) -> None:
+    first = trained(burgers_file, tmp_path / "first", "training.seeds=2", "data.normalize=standard")
+    origin = load_file(first.replicas[1].best_path)
+    # A learning rate that moves nothing shows where it started.
+    still = (
+        "optimizer.learning_rate=1e-12",
+        "training.epochs=1",
+        f"training.start_from={first.path}",
+        "training.seed=1",
+    )
+    for name, more in {
+        "alone": ("training.seeds=1",),
+        "stacked": ("training.seeds=2", "training.seeds_at_once=2"),
+        "averaged": ("training.ema=0.9",),
+        "colliding": ("residual.kind=kiti",),
+    }.items():
+        run = trained(burgers_file, tmp_path / name, *still, *more, f"training.start_from={first.path}")
+        for replica in run.replicas:
+            # Seed 2 is none of the first run's: it starts from that run's first network.
+            expected = origin if replica.seed == 1 else load_file(first.replicas[0].best_path)
+            found = load_file(replica.best_path)
+            assert found.keys() == expected.keys()
+            for key, tensor in found.items():
+                torch.testing.assert_close(tensor, expected[key], atol=1e-8, rtol=1e-5)
+
+
+def test_a_run_that_has_begun_needs_the_other_no_more(tmp_path, burgers_file, monkeypatch) -> None:
+    first = trained(burgers_file, tmp_path / "first")
+    monkeypatch.chdir(tmp_path)
+    whole = trained(burgers_file, tmp_path / "whole", "training.start_from=first")
+    run = new_run(burgers_file, tmp_path / "run", "training.start_from=first")
+    with pytest.raises(KeyboardInterrupt):
+        train(run, StopAfter(5), print)
+    first.path.rename(tmp_path / "gone")
+    train(continue_run(run.path), StopAfter(), print)
+    assert_same(whole.path, run.path)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (("model.width=16",), r"do not fit this network: .* is \[.*\] there and \[.*\] here"),
+        (("training.start_from=nowhere",), "nowhere is not a run folder"),
+        (("training.start_from=begun",), "begun holds no trained weights yet"),
+    ],
+)
+def test_weights_that_do_not_fit_are_told_before_anything_is_made(
+    tmp_path, burgers_file, monkeypatch, more, message
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    trained(burgers_file, tmp_path / "first")
+    new_run(burgers_file, tmp_path / "begun")
+    with pytest.raises(InputError, match=message):
+        new_run(burgers_file, tmp_path / "run", "training.start_from=first", *more)
     assert not (tmp_path / "run").exists()
