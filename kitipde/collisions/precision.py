@@ -41,7 +41,7 @@ def _exact_products() -> Iterator[None]:
 
 @contextmanager
 def _exact_products_by_backend() -> Iterator[None]:
-    backends = (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)
+    backends = (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)  # pyright: ignore[reportAttributeAccessIssue]
     held = [backend.fp32_precision for backend in backends]
     try:
         for backend in backends:

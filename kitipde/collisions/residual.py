@@ -244,8 +244,9 @@ class AccelerationResidual(CollisionResidual):
         before, dt = self.before, self.config.dt
         carried = None if before is None else before.velocity
         # A layer of another width or grid begins anew.
-        fits = carried is not None and carried.shape == v.shape
-        start = carried if fits else normal_like(self.new_key(), v)
+        if carried is not None and carried.shape != v.shape:
+            carried = None
+        start = normal_like(self.new_key(), v) if carried is None else carried
         if before is not None:
             before.velocity = None
         velocity, key = start + dt * v, self.new_key()
