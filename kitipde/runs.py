@@ -204,6 +204,12 @@ class Run:
         )
         return tuple(self.replica(seed) for seed in seeds)
 
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seeds that it is to have, begun or not, and those that it has."""
+        first, number = self.config.training.seed, self.config.training.seeds
+        return tuple(sorted({*range(first, first + number), *(replica.seed for replica in self.replicas)}))
+
     def replica(self, seed: int) -> Replica:
         """The folder of one seed, whether it exists yet or not."""
         return Replica(self.path / f"seed-{seed}", seed, self.config, self.facts.dimension, self.facts.resolution)
@@ -249,15 +255,11 @@ def export_run(run: Run, out: Path) -> None:
     Raises:
         InputError: a seed has not finished, or the folder cannot be written to.
     """
-    first, number = run.config.training.seed, run.config.training.seeds
-    unfinished = [
-        seed
-        for seed in sorted({each.seed for each in run.replicas} | set(range(first, first + number)))
-        if not (run.replica(seed).path / _FACTS_FILE).is_file() or not run.replica(seed).facts()["finished"]
-    ]
-    if unfinished:
-        which = f"seed {unfinished[0]}"
-        raise InputError(f"{run.path} is not finished ({which} is still to be trained): continue it with --resume")
+    for replica in map(run.replica, run.seeds):
+        if not (replica.path / _FACTS_FILE).is_file() or not replica.facts()["finished"]:
+            raise InputError(
+                f"{run.path} is not finished (seed {replica.seed} is still to be trained): continue it with --resume"
+            )
     dataset = run.dataset_path.name
     config = run.config.model_copy(update={"data": run.config.data.model_copy(update={"path": Path(dataset)})})
     temporary = out.with_name(f".{out.name}.{os.getpid()}.part")

@@ -51,7 +51,7 @@ def ingest(
         for first in range(0, samples, step):
             last = min(first + step, samples)
             pieces.append(folder / f"part-{len(pieces):05d}.h5")
-            if not (resumable and pieces[-1].exists() and intact(pieces[-1], last - first)):
+            if not (resumable and intact(pieces[-1], last - first)):
                 values = read(slice(first, last))
                 for name, array in values.items():
                     if not np.isfinite(array).all():

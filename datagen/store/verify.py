@@ -38,7 +38,7 @@ def verify(path: str | Path, progress: Callable[[int, int], None] | None = None)
             _finite(data, name, array)
         if identity_of(str(data.attributes["config"]), arrays) != data.identity:
             raise InputError(f"{path} is damaged: its identity does not match its settings and checksums")
-        if data.attributes.get(TEXTS, data.checksum_of_texts()) != data.checksum_of_texts():
+        if TEXTS in data.attributes and data.attributes[TEXTS] != data.checksum_of_texts():
             raise InputError(f"{path} is damaged: its texts (equation, units, names) do not match their checksum")
         sums = arrays["checksum"]
         if len(sums) != data.samples:

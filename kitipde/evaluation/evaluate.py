@@ -27,7 +27,7 @@ from kitipde.memory import give_back_freed_memory
 from kitipde.models.rollout import rollout
 from kitipde.runs import Replica, Run, open_run
 
-__all__ = ["Progress", "Remark", "evaluate_runs", "trained_replicas", "with_frames"]
+__all__ = ["BATCH_POINTS", "Progress", "Remark", "evaluate_runs", "trained_replicas", "with_frames"]
 
 Progress = Callable[[int, int, str], None]
 Remark = Callable[[str], None]
@@ -35,7 +35,7 @@ Remark = Callable[[str], None]
 # Values of fields, and grid points that a network works on, held at once: some 100 MB of fields, and 0.5 GB inside a
 # network of width 64. A single sample may need more.
 _BATCH_VALUES = 2**22
-_BATCH_POINTS = 2**18
+BATCH_POINTS = 2**18
 _BATCH_SAMPLES = 64
 
 
@@ -159,13 +159,11 @@ def trained_replicas(run: Run, remark: Remark) -> tuple[Replica, ...]:
             f"{run.path} has no trained weights yet; train it with `kitipde train --resume --out "
             f"{shlex.quote(str(run.path))}`"
         )
-    first, number = run.config.training.seed, run.config.training.seeds
-    with_weights = {replica.seed: replica for replica in replicas}
-    for seed in sorted({*(replica.seed for replica in run.replicas), *range(first, first + number)}):
-        if seed not in with_weights:
-            remark(f"{run.name}: seed {seed} has no weights yet and is left out")
-        elif not with_weights[seed].facts().get("finished", False):
-            remark(f"{run.name}: the training of seed {seed} has not finished")
+    for replica in map(run.replica, run.seeds):
+        if replica not in replicas:
+            remark(f"{run.name}: seed {replica.seed} has no weights yet and is left out")
+        elif not replica.facts().get("finished", False):
+            remark(f"{run.name}: the training of seed {replica.seed} has not finished")
     return replicas
 
 
@@ -254,7 +252,7 @@ def _batches(dataset: Dataset, config: DataConfig, samples: range, resolution: i
     for stored in dataset.grid:
         points *= stored * resolution // dataset.grid[0]
     values = points * (config.input_frames + config.output_frames)
-    size = max(1, min(_BATCH_VALUES // values, _BATCH_POINTS // points, _BATCH_SAMPLES))
+    size = max(1, min(_BATCH_VALUES // values, BATCH_POINTS // points, _BATCH_SAMPLES))
     for start in range(0, len(samples), size):
         yield load_windows(dataset, config, samples[start : start + size], resolution)
 

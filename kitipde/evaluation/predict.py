@@ -19,14 +19,11 @@ from datagen.store import Coordinate, Dataset, Layout, Variable, open_dataset
 from datagen.store.ingest import ingest
 from kitipde.data.windows import refuse_not_finite
 from kitipde.errors import InputError
-from kitipde.evaluation.evaluate import Progress, Remark, trained_replicas
+from kitipde.evaluation.evaluate import BATCH_POINTS, Progress, Remark, trained_replicas
 from kitipde.models import rollout
 from kitipde.runs import Run, open_run
 
 __all__ = ["predict"]
-
-# Grid points that a network works on at once: some 0.5 GB inside one of width 64.
-_BATCH_POINTS = 2**18
 
 
 @dataclass(frozen=True)
@@ -197,7 +194,7 @@ def _answers(
     device: torch.device,
 ) -> dict[str, Float32[np.ndarray, "samples ..."]]:
     """Mean and spread of the predictions of some samples, a few at a time."""
-    size = max(1, _BATCH_POINTS // question.resolution ** len(dataset.grid))
+    size = max(1, BATCH_POINTS // question.resolution ** len(dataset.grid))
     parts: list[list[np.ndarray]] = []
     for start in range(0, len(samples), size):
         batch = samples[start : start + size]

@@ -45,7 +45,8 @@ class Attachment:
         """Make the model what it was."""
         for handle in self.handles:
             handle.remove()
-        self.model._modules.pop(_PART, None)
+        if hasattr(self.model, _PART):
+            delattr(self.model, _PART)
 
 
 def attach(model: nn.Module, residual: ResidualConfig) -> Attachment:

@@ -104,6 +104,11 @@ class Ensemble(nn.Module):
         saved = {_MODEL + name for name in self.objective.model.state_dict()}
         return {name: self._tensor(name, k) for name, _ in self.objective.named_buffers() if name not in saved}
 
+    def tallies(self) -> list[Tensor]:
+        """The tallies of collisions of all replicas."""
+        counters = [counter for k in range(self.count) for counter in self.counters(k).items()]
+        return [counter for name, counter in counters if name.endswith("_tally")]
+
     def trained(self) -> dict[str, Tensor]:
         """What an optimizer trains, by the names in a replica's model and in their order."""
         names = [name for name, _ in self.objective.model.named_parameters()]

@@ -26,7 +26,7 @@ from kitipde.training.ensemble import Ensemble
 from kitipde.training.interrupt import Interrupt
 from kitipde.training.objective import Objective, make_objective
 from kitipde.training.optimizer import MovingAverage, clip_gradients, join_states, make_optimizer, state_of
-from kitipde.training.origin import starting_weights
+from kitipde.training.origin import take_weights
 from kitipde.training.processes import Processes
 from kitipde.training.provenance import peak_memory_bytes, provenance
 from kitipde.training.record import Record, epoch_note
@@ -65,9 +65,8 @@ class Trainer:
         self.processes = Processes(fabric)
         self.ensemble = Ensemble([make_objective(config, replica, data.train) for replica in replicas])
         seeds = [replica.seed for replica in replicas]
-        if start is None and config.training.start_from is not None:
-            for k, seed in enumerate(seeds):
-                self.ensemble.load_weights(k, starting_weights(config.training.start_from, seed))
+        if start is None:
+            take_weights(self.ensemble, config.training.start_from, seeds)
         optimizer = make_optimizer(config.optimizer, self.ensemble.objective.model, self.ensemble.trained(), seeds)
         self.forward, self.optimizer = fabric.setup(self.ensemble, optimizer)
         # Of one forward pass of one sample of one replica.
@@ -126,7 +125,7 @@ class Trainer:
             advance(objective, self.epoch / self.config.training.epochs, self._learning_rate(1.0, self.epoch))
             if self.step == 0:
                 objective.key(self.replicas[k].seed, self.epoch)
-                self._move_keys(objective)
+                self.processes.set_apart(objective)
 
         self.ensemble.each(begin)
         self.ensemble.train()
@@ -229,7 +228,7 @@ class Trainer:
         """What collisions did, layer by layer, and how much the network has come to need them."""
         if self.config.residual.kind == "plain":
             return
-        self.processes.gather(self._tallies())
+        self.processes.gather(self.ensemble.tallies())
         counted = self.ensemble.each(lambda objective, _: collect(objective))
         for row, statistics in zip(rows, counted, strict=True):
             row["collisions"] = {str(layer): asdict(values) for layer, values in statistics.items()}
@@ -293,17 +292,8 @@ class Trainer:
 
     # --- states and facts
 
-    def _tallies(self) -> list[Tensor]:
-        counters = [self.ensemble.counters(k) for k in range(len(self.replicas))]
-        return [counter for each in counters for name, counter in each.items() if name.endswith("_tally")]
-
-    def _move_keys(self, objective: Objective) -> None:
-        for name, counter in objective.named_buffers():
-            if name.endswith("_key"):
-                self.processes.set_apart(counter)
-
     def _save(self) -> None:
-        self.processes.gather([self.loss_sum, *self._tallies()])
+        self.processes.gather([self.loss_sum, *self.ensemble.tallies()])
         for replica, finite in zip(self.replicas, self.loss_sum.isfinite().tolist(), strict=True):
             if not finite:
                 refuse_not_finite(replica, self.epoch + 1, self.config.optimizer.learning_rate)
@@ -327,12 +317,9 @@ class Trainer:
                 rest["average"] = [each[k].clone() for each in average] if len(self.replicas) > 1 else average
             checkpoint = Checkpoint(self.ensemble.weights(k), self.best[k], rest)
             save_checkpoint(replica.checkpoints_path, name, checkpoint, self.config.training.checkpoints_kept)
-            self._publish_best(k, name)
-
-    def _publish_best(self, k: int, name: str) -> None:
-        """The best weights of a state become the run's; before the first validation they are those of the start."""
-        if self.standings[k].best_epoch > 0:
-            copy_best(self.replicas[k].checkpoints_path, name, self.replicas[k].best_path)
+            # Before the first validation the best are those of the start, which are no result.
+            if self.standings[k].best_epoch:
+                copy_best(replica.checkpoints_path, name, replica.best_path)
 
     def _start_from(self, name: str | None) -> None:
         if name is None:
@@ -368,11 +355,12 @@ class Trainer:
                 self.loss_sum[k] = rest["loss_sum"]
                 forget_after(replica.checkpoints_path, name)
                 # A kill may have come between a state and its best weights in the run's folder.
-                self._publish_best(k, name)
+                if self.standings[k].best_epoch:
+                    copy_best(replica.checkpoints_path, name, replica.best_path)
                 # Lines of epochs that the state does not know yet will be written again.
                 self.records[k].restart(self.epoch)
             states.append(rest)
-        self.ensemble.each(lambda objective, _: self._move_keys(objective))
+        self.ensemble.each(lambda objective, _: self.processes.set_apart(objective))
         self.optimizer.load_state_dict(join_states([state["optimizer"] for state in states]))
         if self.average is not None:
             for held, *parts in zip(self.average.average, *(state["average"] for state in states), strict=True):

@@ -1,6 +1,7 @@
 """Weights that a training starts from instead of random ones: those of another run."""
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 from torch import Tensor
@@ -9,11 +10,19 @@ from kitipde.errors import InputError
 from kitipde.models import MeshOperator, Normalised
 from kitipde.models.weights import unpack_weights
 from kitipde.runs import open_run
+from kitipde.training.ensemble import Ensemble
 
-__all__ = ["check_start", "starting_weights"]
+__all__ = ["check_start", "take_weights"]
 
 
-def starting_weights(source: Path, seed: int) -> dict[str, Tensor]:
+def take_weights(ensemble: Ensemble, source: Path | None, seeds: Sequence[int]) -> None:
+    """Give replicas that have not begun the weights of another run, if one is named."""
+    if source is not None:
+        for k, seed in enumerate(seeds):
+            ensemble.load_weights(k, _starting_weights(source, seed))
+
+
+def _starting_weights(source: Path, seed: int) -> dict[str, Tensor]:
     """The best weights of another run's network of the same seed, or of its first, with its normalisation.
 
     Args:
@@ -41,7 +50,7 @@ def check_start(source: Path, model: Normalised | MeshOperator) -> None:
     """
     if isinstance(model, MeshOperator):
         raise InputError("training.start_from is for networks on grids: one on a mesh keeps its nodes with its weights")
-    weights, wanted = starting_weights(source, 0), model.state_dict()
+    weights, wanted = _starting_weights(source, 0), model.state_dict()
     for name in sorted({*weights, *wanted}):
         found, own = (list(of[name].shape) if name in of else "none" for of in (weights, wanted))
         if found != own:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor
+from torch import Tensor, nn
 
 __all__ = ["Processes"]
 
@@ -49,6 +49,8 @@ class Processes:
             total = self.total(each)
             each.copy_(total if self.first else torch.zeros_like(total))
 
-    def set_apart(self, key: Tensor) -> None:
-        """Each process has random numbers of its own."""
-        key.add_(KEYS_APART * self.rank)
+    def set_apart(self, objective: nn.Module) -> None:
+        """Each process has random numbers of its own: the keys in an objective are moved, in place."""
+        for name, buffer in objective.named_buffers():
+            if name.endswith("_key"):
+                buffer.add_(KEYS_APART * self.rank)

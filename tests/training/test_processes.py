@@ -97,9 +97,10 @@ def test_each_process_has_collisions_of_its_own() -> None:
     first, keys = 987_654_321_012_345, []
     processes = Processes(Fabric(accelerator="cpu", devices=1))
     for processes.rank in range(64):
-        key = torch.tensor(first)
-        processes.set_apart(key)
-        keys.append(int(key))
+        objective = torch.nn.Module()
+        objective.register_buffer("collision_key", torch.tensor(first))
+        processes.set_apart(objective)
+        keys.append(int(objective.collision_key))
     assert keys[0] == first, "what the first draws does not depend on how many there are"
     for keyed in (keys, [key ^ ROUNDING for key in keys]):
         drawn = {torch.rand((), generator=directions(key, torch.device("cpu"))).item() for key in keyed}
