@@ -19,12 +19,12 @@ import numpy as np
 
 from datagen.errors import InputError
 from datagen.fields import sample_seeds
-from datagen.limits import readable
 from datagen.machine import Machine
 from datagen.planning import SETTINGS, Bounded, Parts, Plan, Recipe, finished, plan, plan_anew
 from datagen.store.parts import REPLACES, clean_up, forget_parts, parts_folder
 from datagen.store.verify import intact
 from datagen.store.writer import atomic_path, merge_files, write_file
+from datagen.words import duration_text, size_text
 
 __all__ = [
     "Parts",
@@ -68,7 +68,7 @@ def forecast(work: Plan, recipe: Recipe, machine: Machine) -> str:
         InputError: a solution left the finite numbers, or takes too many time steps.
     """
     samples = work.samples_left(machine)
-    size = f"{work.path.name}: {recipe.samples} samples, about {readable(work.file_bytes)}"
+    size = f"{work.path.name}: {recipe.samples} samples, about {size_text(work.file_bytes)}"
     if not samples:
         return f"{size}; all are made"
     probe, ratio = recipe.probe()
@@ -84,7 +84,7 @@ def forecast(work: Plan, recipe: Recipe, machine: Machine) -> str:
             break
     groups = -(-samples // together)
     seconds = (time.perf_counter() - begin) / measured * ratio * -(-groups // machine.workers)
-    return f"{size}; {samples} to be made here on {machine.place}, about {_duration(seconds)}"
+    return f"{size}; {samples} to be made here on {machine.place}, about {duration_text(seconds)}"
 
 
 def generate(work: Plan, recipe: Recipe, machine: Machine, progress: Progress | None = None) -> None:
@@ -183,7 +183,8 @@ def _check_space(work: Plan, missing: int) -> None:
         free += sum(item.stat().st_size for item in work.folder.glob("part-*.h5"))
     if free < needed:
         raise InputError(
-            f"the disk of {place} has {readable(free)} free; {work.path.name} needs {readable(needed)} while it is made"
+            f"the disk of {place} has {size_text(free)} free; "
+            f"{work.path.name} needs {size_text(needed)} while it is made"
         )
 
 
@@ -251,9 +252,3 @@ def _refuse_infinite(recipe: Recipe, indices: Sequence[int], values: Mapping[str
             cause = recipe.causes() if isinstance(recipe, Bounded) else "a setting"
             sample = indices[int(np.argmin(finite))]
             raise InputError(f"sample {sample}: {name} is not finite in float32: {cause} is too extreme for it")
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -4,8 +4,9 @@ import os
 from collections.abc import Mapping
 
 from datagen.errors import InputError
+from datagen.words import size_text
 
-__all__ = ["MOST_STEPS", "few_enough_steps", "fits_memory", "readable"]
+__all__ = ["MOST_STEPS", "few_enough_steps", "fits_memory"]
 
 MOST_STEPS = 7 * 2**19
 """Time steps between two frames: hours, even on the smallest grids."""
@@ -28,11 +29,6 @@ def fits_memory(needed: int, sizes: Mapping[str, int]) -> None:
     if needed > there:
         *first, last = (f"{name} {value}" for name, value in sizes.items())
         raise InputError(
-            f"{', '.join(first)} and {last} need at least {readable(needed)} of memory for one sample; "
-            f"this machine has {readable(there)}"
+            f"{', '.join(first)} and {last} need at least {size_text(needed)} of memory for one sample; "
+            f"this machine has {size_text(there)}"
         )
-
-
-def readable(size: int) -> str:
-    """A number of bytes in words."""
-    return f"{size / 1e9:.2f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"

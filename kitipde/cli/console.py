@@ -58,7 +58,7 @@ def progress(title: str, unit: str) -> Iterator[Callable[[int, int, str], None]]
     """A progress line on stderr: done, rate, time left and a note.
 
     Yields a function of (done, total, note). On a terminal it drives a bar; in a log it prints a plain line at the
-    start, the end and each tenth between.
+    start, the end and each tenth between, and of long work another after a minute and whenever ten went without one.
     """
     if not sys.stderr.isatty():
         yield _LogLines(title, unit).update
@@ -94,23 +94,25 @@ def progress(title: str, unit: str) -> Iterator[Callable[[int, int, str], None]]
 
 
 class _LogLines:
-    """Progress as lines of a log: state is when the last line was printed."""
+    """Progress as lines of a log: state is when the first line was printed, and when the next is due at the latest."""
 
     def __init__(self, title: str, unit: str) -> None:
         import time
 
-        self.title, self.unit = title, unit
-        self.clock, self.first, self.tenth = time.monotonic, None, -1
+        self.title, self.unit, self.clock = title, unit, time.monotonic
+        self.first, self.tenth, self.due = None, -1, 0.0
 
     def update(self, done: int, total: int, note: str = "") -> None:
-        now = self.clock()
+        from datagen.words import duration_text
+
+        now, tenth = self.clock(), 10 * done // max(total, 1)
+        if tenth == self.tenth and now < self.due:
+            return
+        self.due = now + (60 if self.first is None else 600)
         if self.first is None:
             self.first = (now, done)
-        tenth = 10 * done // max(total, 1)
-        if tenth == self.tenth:
-            return
         self.tenth = tenth
         elapsed, made = now - self.first[0], done - self.first[1]
         rate = made / elapsed if made and elapsed > 0 else 0.0
-        left = f", {rate:.3g} {self.unit}/s, {(total - done) / rate:.0f} s left" if rate else ""
+        left = f", {rate:.3g} {self.unit}/s, {duration_text((total - done) / rate)} left" if rate else ""
         remark(f"{self.title}: {done}/{total} {self.unit}{left}{'  ' + note if note else ''}")
