@@ -133,10 +133,11 @@ def selected(plan: Study, problems: tuple[str, ...], arms: tuple[str, ...], refe
         plan: the whole.
         problems: the names of those that stay; none for all.
         arms: the names of those that stay besides the reference; none for all.
-        reference: what the others are compared with; by default the first arm of each problem.
+        reference: what the others are compared with; by default the first arm of each problem. If it is the only one
+            of `arms`, it is there alone: a part of a study, for `kitipde.studies.pooled`.
 
     Raises:
-        InputError: if a problem or an arm is none of its.
+        InputError: if a problem or an arm is none of its, or nothing is left to compare.
     """
     known = {each.name: each for each in plan.problems}
     for each in problems:
@@ -156,8 +157,11 @@ def selected(plan: Study, problems: tuple[str, ...], arms: tuple[str, ...], refe
             replace(each, arms=tuple(arm for arm in each.arms if arm.name in arms or arm == each.arms[0]))
             for each in kept
         )
-    if any(len(each.arms) < 2 for each in kept):
-        raise InputError("a study compares at least two arms: name one besides the reference in --arms")
+    if any(len(each.arms) < 2 for each in kept) and arms != (reference,):
+        raise InputError(
+            "a study compares at least two arms: name one besides the reference in --arms, "
+            "or the same one in both (to be pooled with others)"
+        )
     return replace(plan, problems=kept)
 
 

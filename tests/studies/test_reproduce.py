@@ -228,9 +228,11 @@ def test_the_paper_preset_is_the_published_setting() -> None:
         assert (config.residual.coll_coef, config.training.epochs, config.training.batch_size) == (0.9, 1000, 20)
 
 
-def test_a_study_of_one_arm_is_refused() -> None:
+def test_a_study_of_one_arm_is_refused_unless_it_is_named_as_its_own_reference() -> None:
     with pytest.raises(InputError, match="at least two arms"):
         selected(study("table4", "quick"), (), ("vanilla",))
+    alone = selected(study("table6", "quick"), ("heat",), ("kiti-without-update",), "kiti-without-update")
+    assert [arm.name for arm in alone.problems[0].arms] == ["kiti-without-update"]
 
 
 def test_another_reference_comes_first() -> None:
