@@ -1,7 +1,8 @@
 """Reading and writing the `.mat` files in which the FNO data were published.
 
-Arrays `a` (sample, x, (y)), the initial field, and `u`: (sample, x) for Burgers, (sample, x, y, time) for flows, with
-the instants in `t`. MATLAB writes two kinds of file: up to version 7 its own, from 7.3 on HDF5 with all axes reversed.
+Arrays `a` (sample, x, (y)), the initial field, and `u`: (sample, x) for Burgers, or (sample, x, time) of several
+instants, and (sample, x, y, time) for flows, with the instants in `t`. MATLAB writes two kinds of file: up to version
+7 its own, from 7.3 on HDF5 with all axes reversed.
 """
 
 import json
@@ -41,10 +42,10 @@ class MatDescription:
     """What a `.mat` file does not say about itself.
 
     Attributes:
-        equation: "burgers", "navier-stokes" or "heat"; empty: Burgers if `u` has no time axis, else Navier–Stokes.
+        equation: "burgers", "navier-stokes" or "heat"; empty: Burgers if `u` has one axis of space, else Navier–Stokes.
         constant: ν or α, or None if it is not known.
         length: L.
-        final_time: time of `u` where the file has no `t`.
+        final_time: time of `u` where it has no time axis and the file no `t`.
     """
 
     equation: str = ""
@@ -81,13 +82,16 @@ def import_mat(
         for array_name, array in arrays.items():
             if not isinstance(array, np.ndarray | _Reversed) or array.dtype.kind not in "iuf":
                 raise InputError(f"{source}: {array_name} is not an array of real numbers")
-        if _lost_its_time(arrays):
+        if description.equation != "burgers" and _lost_its_time(arrays):
             arrays = {name: _WithTime(array) if name == "u" else array for name, array in arrays.items()}
-        shape = arrays["u"].shape
-        if len(shape) not in (2, 4) or 0 in shape:
-            raise InputError(f"{source}: u has the shape {shape} (expected: sample × x, or sample × x × y × time)")
-        start = arrays.get("a")
-        if start is not None and start.shape != shape[: 2 if len(shape) == 2 else 3]:
+        shape, start = arrays["u"].shape, arrays.get("a")
+        burgers = description.equation == "burgers" or (start is not None and len(start.shape) == 2)
+        if 0 in shape or not (len(shape) in (2, 4) or (len(shape) == 3 and burgers)):
+            raise InputError(
+                f"{source}: u has the shape {shape} (expected: sample × x, or of Burgers, which --equation or "
+                "the shape of a tells, sample × x × time, or sample × x × y × time)"
+            )
+        if start is not None and start.shape != shape[: 3 if len(shape) == 4 else 2]:
             raise InputError(f"{source}: a has the shape {start.shape}, which does not fit u's {shape}")
         layout = _layout(source, shape, arrays.get("t"), start is not None, description)
         names = [variable.name for variable in layout.variables]
@@ -134,7 +138,7 @@ def export_mat(data: Dataset, out: Path) -> None:
 def _layout(
     source: Path, shape: tuple[int, ...], instants: Any, with_start: bool, description: MatDescription
 ) -> Layout:
-    flat = len(shape) == 2
+    flat = len(shape) < 4
     equation = description.equation or ("burgers" if flat else "navier-stokes")
     if flat != (equation == "burgers"):
         raise InputError(f"{source}: u has the shape {shape}, which is not one of {equation}")
@@ -148,11 +152,18 @@ def _layout(
     if description.constant is not None:
         config[constant] = description.constant
     if flat:
-        coordinates = (
-            Coordinate("time", np.array(description.final_time), "1", "time of u since the initial condition", "T"),
-            line(shape[1], description.length),
-        )
-        variables = [Variable("u", ("sample", "x"), "1", "velocity")]
+        # Files of pairs from elsewhere have no t, or an empty one.
+        told = instants is not None and math.prod(instants.shape) > 0
+        if len(shape) == 3:
+            times = Coordinate(
+                "time", _instants(source, instants, shape[2]), "1", "time since the initial condition", "T"
+            )
+        else:
+            instant = _instants(source, instants, 1)[0] if told else description.final_time
+            times = Coordinate("time", np.array(instant), "1", "time of u since the initial condition", "T")
+        coordinates = (times, line(shape[1], description.length))
+        dims = ("sample", "time", "x") if len(shape) == 3 else ("sample", "x")
+        variables = [Variable("u", dims, "1", "velocity")]
         start = Variable("u0", ("sample", "x"), "1", "velocity at the start", extra={"coordinates": ""})
     else:
         if shape[1] != shape[2]:

@@ -87,6 +87,21 @@ def test_export_to_mat_and_back_is_the_same(tmp_path: Path) -> None:
         np.testing.assert_array_equal(data.read("vorticity"), truth)
 
 
+@pytest.mark.parametrize("frames", [1, 3, 32])
+def test_burgers_through_mat_and_back_is_the_same(tmp_path: Path, frames: int) -> None:
+    recipe = Burgers(samples=3, resolution=32, solve_resolution=128, final_time=0.5, frames=frames)
+    with open_dataset(_make(recipe, tmp_path / "b.h5")) as data:
+        export_mat(data, tmp_path / "b.mat")
+        truth = {name: data.read(name) for name in ("u0", "u")}
+        dims, times = data.fields["u"], data.times
+    import_mat(tmp_path / "b.mat", tmp_path / "back.h5", MatDescription(constant=0.1, length=2 * np.pi))
+    with open_dataset(tmp_path / "back.h5") as data:
+        assert (data.equation, data.fields["u"]) == ("burgers", dims)
+        np.testing.assert_array_equal(data.times, times)
+        for name, values in truth.items():
+            np.testing.assert_array_equal(data.read(name), values)
+
+
 def test_burgers_pairs_become_trajectories_of_two_frames(tmp_path: Path) -> None:
     path = _make(Burgers(samples=3, resolution=32, solve_resolution=128), tmp_path / "b.h5")
     with open_dataset(path) as data:
