@@ -138,7 +138,7 @@ def export_mat(data: Dataset, out: Path) -> None:
 def _layout(
     source: Path, shape: tuple[int, ...], instants: Any, with_start: bool, description: MatDescription
 ) -> Layout:
-    flat = len(shape) < 4
+    flat, points = len(shape) < 4, shape[1]
     equation = description.equation or ("burgers" if flat else "navier-stokes")
     if flat != (equation == "burgers"):
         raise InputError(f"{source}: u has the shape {shape}, which is not one of {equation}")
@@ -159,9 +159,9 @@ def _layout(
                 "time", _instants(source, instants, shape[2]), "1", "time since the initial condition", "T"
             )
         else:
-            instant = _instants(source, instants, 1)[0] if told else description.final_time
+            instant = float(_instants(source, instants, 1)[0]) if told else description.final_time
             times = Coordinate("time", np.array(instant), "1", "time of u since the initial condition", "T")
-        coordinates = (times, line(shape[1], description.length))
+        coordinates = (times, line(points, description.length))
         dims = ("sample", "time", "x") if len(shape) == 3 else ("sample", "x")
         variables = [Variable("u", dims, "1", "velocity")]
         start = Variable("u0", ("sample", "x"), "1", "velocity at the start", extra={"coordinates": ""})

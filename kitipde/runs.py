@@ -260,6 +260,9 @@ def export_run(run: Run, out: Path) -> None:
             raise InputError(
                 f"{run.path} is not finished (seed {replica.seed} is still to be trained): continue it with --resume"
             )
+        for part in (replica.best_path, replica.metrics_path):
+            if not part.is_file():
+                raise InputError(f"{part} is missing: the run is incomplete")
     dataset = run.dataset_path.name
     config = run.config.model_copy(update={"data": run.config.data.model_copy(update={"path": Path(dataset)})})
     temporary = out.with_name(f".{out.name}.{os.getpid()}.part")
@@ -292,8 +295,10 @@ def load(path: str | Path, seed: int | None = None) -> "nn.Module":
     """
     run = open_run(path)
     seeds = {replica.seed: replica for replica in run.replicas}
-    if not seeds or (seed is not None and seed not in seeds):
-        raise InputError(f"{path} has no seed {seed}; it has {', '.join(map(str, seeds)) or 'none'}")
+    if not seeds:
+        raise InputError(f"{path} holds no trained weights yet")
+    if seed is not None and seed not in seeds:
+        raise InputError(f"{path} has no seed {seed}; it has {', '.join(map(str, seeds))}")
     return seeds[next(iter(seeds)) if seed is None else seed].load_model()
 
 

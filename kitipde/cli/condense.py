@@ -24,9 +24,9 @@ def condense(
     out: Annotated[
         Path | None, typer.Option(help="Folder for figures and tables; for runs, only written if given.")
     ] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Of the study.")] = 5,
-    epochs: Annotated[int, typer.Option(min=1, help="Of the study.")] = 100,
-    learning_rate: Annotated[float, typer.Option(min=0.0, help="Of the study.")] = 1e-3,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Of the study; 5 if not given.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Of the study; 100 if not given.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(min=0.0, help="Of the study; 0.001 if not given.")] = None,
     deviation: Annotated[
         float | None, typer.Option(min=0.0, help="Of the study's initial weights; by default the papers'.")
     ] = None,
@@ -36,28 +36,32 @@ def condense(
     if subject == [_SYNTHETIC]:
         from kitipde.studies.condense import Setting
 
-        setting = Setting(deviation=deviation, learning_rate=learning_rate, epochs=epochs)
-        _synthetic(out or Path("condensation"), seeds, setting, as_json)
-    else:
-        _runs(subject, out, as_json)
+        given = {"deviation": deviation, "learning_rate": learning_rate, "epochs": epochs}
+        setting = Setting(**{name: value for name, value in given.items() if value is not None})
+        _synthetic(out or Path("condensation"), seeds or 5, setting, as_json)
+        return
+    options = {"seeds": seeds, "epochs": epochs, "learning-rate": learning_rate, "deviation": deviation}
+    for name, value in options.items():
+        if value is not None:
+            raise InputError(f"--{name} is of the study of small networks (allowed with run folders: --out, --json)")
+    _runs(subject, out, as_json)
 
 
 def _runs(paths: list[str], out: Path | None, as_json: bool) -> None:
     from dataclasses import asdict
     from statistics import mean
 
+    from kitipde.evaluation.labels import folder_labels
     from kitipde.optim.condensation import condensation
     from kitipde.runs import open_run
 
     documents = []
-    for path in paths:
-        run = open_run(path)
+    runs = [open_run(path) for path in paths]
+    for path, run, label in zip(paths, runs, folder_labels(runs), strict=True):
         if not run.replicas:
             raise InputError(f"{path} has no trained seed yet")
         found = {replica.seed: condensation(replica.load_model()) for replica in run.replicas}
-        documents.append(
-            {"run": run.name, "seeds": {seed: [asdict(each) for each in it] for seed, it in found.items()}}
-        )
+        documents.append({"run": label, "seeds": {seed: [asdict(each) for each in it] for seed, it in found.items()}})
         rows = []
         for layers in zip(*found.values(), strict=True):
             degrees = [layer.degree for layer in layers]
@@ -74,14 +78,14 @@ def _runs(paths: list[str], out: Path | None, as_json: bool) -> None:
             )
         if not as_json:
             header = ("layer", "kind", "neurons", "ρ", "over seeds", "ρ of whole neurons", "clusters")
-            show_table(f"{run.name}, {len(found)} seed{'s' if len(found) > 1 else ''}", header, rows)
+            show_table(f"{label}, {len(found)} seed{'s' if len(found) > 1 else ''}", header, rows)
         if out is not None:
-            _draw_run(run, out)
+            _draw_run(run, label, out)
     if as_json:
         show_json(documents)
 
 
-def _draw_run(run: Any, out: Path) -> None:
+def _draw_run(run: Any, label: str, out: Path) -> None:
     """Heat maps of the first seed's layers."""
     from kitipde.optim.condensation import condensation, neuron_weights, ordered_cosines
     from kitipde.reporting.condensation import heat_map_figure
@@ -89,7 +93,8 @@ def _draw_run(run: Any, out: Path) -> None:
 
     model = run.replicas[0].load_model()
     maps = {layer.name: ordered_cosines(neuron_weights(model, layer.name)) for layer in condensation(model)}
-    paths = save(heat_map_figure({f"seed {run.replicas[0].seed}": maps}, run.name), out / f"condensation-{run.name}")
+    name = label.strip("./").replace("/", "-")
+    paths = save(heat_map_figure({f"seed {run.replicas[0].seed}": maps}, label), out / f"condensation-{name}")
     remark(f"wrote {paths[0]}")
 
 

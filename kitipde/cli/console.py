@@ -42,12 +42,14 @@ def show_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]])
     from rich import box
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
+    # What stands in brackets in a name or an attribute is no markup.
     table = Table(box=box.SIMPLE_HEAD)
     for column, name in enumerate(header):
-        table.add_column(name, justify="left" if column == 0 else "right", overflow="fold")
+        table.add_column(Text(name), justify="left" if column == 0 else "right", overflow="fold")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(Text, row))
     print(title)
     # A pipe has no width of its own: give the table as much as it needs rather than rich's 80 columns.
     Console(width=None if sys.stdout.isatty() else 200).print(table)
@@ -74,14 +76,14 @@ def progress(title: str, unit: str) -> Iterator[Callable[[int, int, str], None]]
     )
 
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[rate]}"),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", markup=False),
     )
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task(title, total=None, rate="", note="")

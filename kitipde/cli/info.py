@@ -1,5 +1,6 @@
 """`kitipde info`: what a data set holds, and whether it is intact."""
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -36,7 +37,7 @@ def info(
             remark(f"drew {plot}")
         document = _document(data, verify)
     if as_json:
-        show_json(document)
+        show_json(_for_programs(document))
     else:
         _show(document)
 
@@ -75,6 +76,15 @@ def _document(data: "Dataset", verified: bool) -> dict[str, Any]:
 def _plain(value: Any) -> Any:
     """An attribute as a number or text; files from elsewhere may hold others."""
     return value if isinstance(value, str | int | float) else str(value)
+
+
+def _for_programs(value: Any) -> Any:
+    """JSON has no word for what is not finite: null."""
+    if isinstance(value, dict):
+        return {name: _for_programs(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_for_programs(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _show(document: dict[str, Any]) -> None:

@@ -13,8 +13,10 @@ import hashlib
 import importlib.util
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
+from typing import Self
 
 import torch
 from jaxtyping import Float, Int
@@ -122,6 +124,14 @@ class ScheduledResidual(nn.Module, ABC):
         # Where the next random numbers come from, if `key_noise` has set it; else torch's default generator.
         self.register_buffer("collision_key", torch.zeros((), dtype=torch.long), persistent=False)
         self.keyed = False
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        # A model that becomes bfloat16 goes on counting its steps beyond 256.
+        types = {name: buffer.dtype for name, buffer in self._buffers.items() if buffer is not None}
+        super()._apply(fn, recurse)
+        for name, kept in types.items():
+            self._buffers[name] = self.get_buffer(name).to(kept)
+        return self
 
     def new_key(self) -> Int[Tensor, ""]:
         """The seed of this call's directions."""

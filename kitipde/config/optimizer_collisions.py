@@ -67,8 +67,14 @@ class OptimizerCollisionsConfig(Section):
                 f"target_rate={self.target_rate} and coll_coef={self.coll_coef} both set how many pairs collide: "
                 "leave one out"
             )
+        if self.kind == "none" and (self.coll_coef is not None or self.target_rate is not None):
+            raise ValueError("coll_coef and target_rate do nothing with kind=none: set kind=soft or kind=hard")
         if self.kind == "hard" and self.noise == "gaussian" and self.coll_coef is None:
             raise ValueError("noise=gaussian needs coll_coef (for example 0.9) with kind=hard")
+        if self.kind == "soft" and self.noise == "gaussian":
+            raise ValueError("noise=gaussian is for kind=hard: soft collisions have no noise")
+        if self.kind == "hard" and self.self_similarity:
+            raise ValueError("self_similarity is for kind=soft")
         if not self.layers:
             raise ValueError("layers is empty: name at least one, or use kind=none")
         return self

@@ -78,4 +78,6 @@ class ResidualConfig(Section):
             raise ValueError("kind=gaussian knows no pairs, so it needs target_rate (for example 0.05), not coll_coef")
         if self.noise == "gaussian" and self.kind not in ("plain", "kiti", "kiti-published"):
             raise ValueError(f"noise=gaussian is for kind=kiti and kind=kiti-published, not for kind={self.kind}")
+        if self.kind != "plain" and not self.layers:
+            raise ValueError("layers is empty: name at least one, or use kind=plain")
         return self

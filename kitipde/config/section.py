@@ -9,7 +9,8 @@ __all__ = ["Count", "Section", "Seed"]
 Count = Annotated[int, Field(gt=0, le=2**31 - 1)]
 """A whole number of something; larger ones are no settings but mistakes."""
 
-Seed = Annotated[int, Field(ge=0, le=2**62)]
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
+"""Of torch's generators, which on a CPU see 32 bits of it: larger ones would repeat smaller ones."""
 
 
 class Section(BaseModel):

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from datagen.store import open_dataset
-from kitipde.data.windows import Split, split_samples
+from kitipde.data.windows import split_samples
 from kitipde.errors import InputError
 from kitipde.evaluation.evaluate import evaluate_runs
 from kitipde.evaluation.mesh import all_on_mesh, evaluate_mesh_runs
@@ -74,7 +74,7 @@ def compare_runs(
         remark: told what a person should know.
 
     Raises:
-        InputError: if the two cannot be compared: other data, another split, another training resolution.
+        InputError: if the two cannot be compared: other data, other test samples, another training resolution.
     """
     on_mesh = all_on_mesh([a, b])
     if on_mesh:
@@ -155,18 +155,6 @@ def _check_same_data(a: Run, b: Run) -> None:
             f"({a.dataset_path.name}, identity {a.dataset_identity[:12]}, and {b.dataset_path.name}, "
             f"{b.dataset_identity[:12]}); give both a common test file with --data"
         )
-    splits = [(run.config.data.train, run.config.data.validation, run.config.data.test) for run in (a, b)]
-    if splits[0] != splits[1] and _split_of(a) != _split_of(b):
-        words = ["/".join("rest" if count is None else str(count) for count in split) for split in splits]
-        raise InputError(
-            f"{a.path} and {b.path} cannot be compared: their splits differ (train/validation/test {words[0]} and "
-            f"{words[1]}), so one may have trained on what the other is tested on"
-        )
-
-
-def _split_of(run: Run) -> Split:
-    with open_dataset(run.dataset_path) as dataset:
-        return split_samples(dataset.samples, run.config.data)
 
 
 def _check_same_task(a: Run, b: Run) -> None:
@@ -189,6 +177,10 @@ def _pair(
     a: Evaluation | MeshEvaluation, b: Evaluation | MeshEvaluation, remarks: list[str]
 ) -> tuple[tuple[int, ...], tuple[int, ...], bool]:
     """The seeds to compare, and whether they go in pairs: the same seed saw the same batches in the same order."""
+    trained = [_training_samples(one.run) for one in (a, b)]
+    if trained[0] != trained[1]:
+        remarks.append(f"seeds are not paired: the runs were trained on {trained[0]} and {trained[1]} samples")
+        return a.seeds, b.seeds, False
     if a.run.config.training.batch_size != b.run.config.training.batch_size:
         remarks.append("seeds are not paired: the runs have other batch sizes, so the same seed saw other batches")
         return a.seeds, b.seeds, False
@@ -200,6 +192,14 @@ def _pair(
         return common, common, True
     remarks.append(f"seeds are not paired: {a.label} has {_list(a.seeds)}, {b.label} has {_list(b.seeds)}")
     return a.seeds, b.seeds, False
+
+
+def _training_samples(run: Run) -> str:
+    """How many, as far as the settings or their file tell."""
+    if run.config.data.train is not None or not run.dataset_path.is_file():
+        return str(run.config.data.train or "the rest of the")
+    with open_dataset(run.dataset_path) as dataset:
+        return str(len(split_samples(dataset.samples, run.config.data).train))
 
 
 def _list(seeds: tuple[int, ...]) -> str:

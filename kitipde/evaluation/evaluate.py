@@ -15,7 +15,7 @@ from kitipde.errors import InputError
 from kitipde.evaluation.labels import label_runs
 from kitipde.evaluation.metrics import FrameErrors, Spectra, join, join_spectra, measure, over_rollout, power_above
 from kitipde.evaluation.records import Evaluation, Examples, Measured, merge_resolutions, to_metrics
-from kitipde.evaluation.storage import fingerprint, read_evaluation, write_evaluation
+from kitipde.evaluation.storage import fingerprint, read_evaluation, storing, write_evaluation
 from kitipde.evaluation.subject import (
     Subject,
     check_resolutions,
@@ -79,7 +79,9 @@ def evaluate_runs(
     done, evaluations = 0, []
     for plan in plans:
         before = done
-        evaluations.append(_carry_out(plan, lambda made, note, before=before: progress(before + made, total, note)))
+        evaluations.append(
+            _carry_out(plan, lambda made, note, before=before: progress(before + made, total, note), remark)
+        )
         done += plan.work
     return tuple(evaluations)
 
@@ -167,13 +169,14 @@ def trained_replicas(run: Run, remark: Remark) -> tuple[Replica, ...]:
     return replicas
 
 
-def _carry_out(plan: _Plan, progress: Callable[[int, str], None]) -> Evaluation:
+def _carry_out(plan: _Plan, progress: Callable[[int, str], None], remark: Remark) -> Evaluation:
     models: Sequence[nn.Module] = ()
     if plan.missing:
         plan, models = _with_models(plan)
     if plan.missing or plan.stored is None:
         evaluation = _compute(plan, models, progress)
-        write_evaluation(evaluation, plan.stamp)
+        with storing(plan.run, remark):
+            write_evaluation(evaluation, plan.stamp)
     else:
         evaluation = plan.stored
     return replace(evaluation, metrics=evaluation.metrics.sel(resolution=list(plan.resolutions)))

@@ -22,7 +22,7 @@ from kitipde.evaluation.mesh_records import (
     read_mesh_evaluation,
     write_mesh_evaluation,
 )
-from kitipde.evaluation.storage import fingerprint
+from kitipde.evaluation.storage import fingerprint, storing
 from kitipde.evaluation.subject import Subject, choose_subject
 from kitipde.models import MeshOperator
 from kitipde.runs import Replica, Run, open_run
@@ -87,7 +87,8 @@ def evaluate_mesh_runs(
         found = read_mesh_evaluation(plan.run, plan.label, plan.subject, stamp)
         if found is None:
             found = _compute(plan, lambda made, note, before=done: progress(before + made, total, note))
-            write_mesh_evaluation(found, stamp)
+            with storing(plan.run, remark):
+                write_mesh_evaluation(found, stamp)
         done += len(plan.subject.samples) * len(plan.replicas)
         evaluations.append(found)
     return tuple(evaluations)

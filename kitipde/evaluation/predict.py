@@ -91,7 +91,7 @@ def predict(
         if not replicas:
             raise unknown(f"seed of {run.path}", str(seed), [str(replica.seed) for replica in run.replicas])
     with open_dataset(data) as dataset:
-        question = _question(run, dataset, frames, resolution)
+        question = _question(run, dataset, frames, resolution, remark)
         layout = _layout(run, dataset, question, [replica.seed for replica in replicas])
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         models = [replica.load_model().to(device) for replica in replicas]
@@ -102,7 +102,7 @@ def predict(
         ingest(Path(out), layout, dataset.samples, read, lambda done, total: progress(done, total, run.name))
 
 
-def _question(run: Run, dataset: Dataset, frames: int | None, resolution: int | None) -> _Question:
+def _question(run: Run, dataset: Dataset, frames: int | None, resolution: int | None, remark: Remark) -> _Question:
     config = run.config.data
     if dataset.equation != run.equation:
         raise InputError(f"{dataset.path} holds {dataset.equation}, but {run.path} was trained on {run.equation}")
@@ -130,15 +130,26 @@ def _question(run: Run, dataset: Dataset, frames: int | None, resolution: int | 
         return _Question(config.input, None, 1, None, "1", points, config.downsample)
     units = str(dataset.description("time").get("units", "1")) if stored is not None else "1"
     given = None if stored is None else slice(0, config.input_frames)
-    times = _instants(run, stored, steps)
+    times = _instants(run, stored, steps, remark)
     return _Question(config.input, given, steps, times, units, points, config.downsample)
 
 
-def _instants(run: Run, stored: Float[np.ndarray, "frames"] | None, steps: int) -> Float[np.ndarray, "steps"]:
+def _instants(
+    run: Run, stored: Float[np.ndarray, "frames"] | None, steps: int, remark: Remark
+) -> Float[np.ndarray, "steps"]:
     """When the predicted frames are: as the file has them, and beyond its end as far apart as its last ones."""
     known = np.zeros(1) if stored is None else np.asarray(stored, dtype=np.float64)
     count = run.config.data.input_frames if stored is not None else 1
-    apart = known[-1] - known[-2] if len(known) > 1 else float(run.facts.dataset_config.get("interval", 1.0))
+    settings = run.facts.dataset_config
+    if len(known) > 1:
+        apart = known[-1] - known[-2]
+    elif "interval" in settings:
+        apart = float(settings["interval"])
+    elif "final_time" in settings:
+        apart = float(settings["final_time"]) / int(settings.get("frames", 1))
+    else:
+        apart = 1.0
+        remark("how far apart frames are is not known: those predicted are numbered")
     beyond = known[-1] + apart * np.arange(1, steps + 1)
     return np.concatenate([known[count:], beyond])[:steps]
 

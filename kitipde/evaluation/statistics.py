@@ -33,6 +33,10 @@ __all__ = ["CONFIDENCE", "Comparison", "compare_errors", "pair_seeds", "verdict"
 
 CONFIDENCE = 0.95
 
+# Exact p-values are ratios of whole numbers, equal to the level but for rounding.
+_LEVEL = 1 - CONFIDENCE + 1e-12
+# An interval of the ratio's logarithm up to so wide on either side has ends within a tenth of ± half its width.
+_NEARLY_SYMMETRIC = 0.2
 # Two seeds have one degree of freedom: an interval that spans everything, or luck.
 _FEWEST_SEEDS = 3
 # With fewer the rank test over test samples has no p below 0.05, whatever the errors.
@@ -87,13 +91,22 @@ class Comparison:
         """
         if self.low is None or self.high is None:
             return False
+        assert self.p_value_samples is not None
+        return not self.low <= 1.0 <= self.high and self._over_seeds and self.p_value_samples <= _LEVEL
+
+    @property
+    def _over_seeds(self) -> bool:
         assert self.p_value is not None
         assert self.smallest_p is not None
-        assert self.p_value_samples is not None
-        # Exact p-values are ratios of whole numbers, equal to the level but for rounding.
-        level = 1 - CONFIDENCE + 1e-12
-        over_seeds = self.p_value <= max(level, self.smallest_p + 1e-12)
-        return not self.low <= 1.0 <= self.high and over_seeds and self.p_value_samples <= level
+        return self.p_value <= max(_LEVEL, self.smallest_p + 1e-12)
+
+    @property
+    def objection(self) -> str:
+        """Which rank test does not follow an interval without 1, in words; empty if none has to."""
+        if self.low is None or self.high is None or self.low <= 1.0 <= self.high or self.different:
+            return ""
+        name, p = ("test samples", self.p_value_samples) if self._over_seeds else ("seeds", self.p_value)
+        return f"the interval alone would tell one, the rank test over {name} does not (p = {p:.2g})"
 
 
 def pair_seeds(a: Sequence[_Seed], b: Sequence[_Seed]) -> tuple[_Seed, ...]:
@@ -162,8 +175,12 @@ def verdict(comparison: Comparison, a: str = "A", b: str = "B") -> str:
         ratio, low, high, subject = comparison.ratio, comparison.low, comparison.high, b
         if ratio > 1:
             ratio, low, high, subject = 1 / ratio, 1 / comparison.high, 1 / comparison.low, a
-        gain, margin = 100 * (1 - ratio), 50 * (high - low)
-        return f"{subject} is {_digits(gain)} % ± {_digits(margin)} % better (95 %), {_seeds(comparison, subject == b)}"
+        words = f"{subject} is {_digits(100 * (1 - ratio))} %"
+        if np.log(high / low) <= 2 * _NEARLY_SYMMETRIC:
+            words += f" ± {_digits(50 * (high - low))} % better (95 %)"
+        else:
+            words += f" better (95 % interval {_digits(100 * (1 - high))} to {_digits(100 * (1 - low))} %)"
+        return f"{words}, {_seeds(comparison, subject == b)}"
     text = (
         f"no difference can be told with {_count(comparison)} seeds: the error of {b} is {_change(comparison.ratio)} "
         f"that of {a}, 95 % interval {_change(comparison.low)} to {_change(comparison.high)}"
@@ -172,7 +189,9 @@ def verdict(comparison: Comparison, a: str = "A", b: str = "B") -> str:
         text += (
             f"; a difference needs at least {_FEWEST_SAMPLES} test samples to be seen, here are {comparison.samples}"
         )
-    elif comparison.seeds_needed is not None:
+    elif comparison.objection:
+        text += f"; {comparison.objection}"
+    elif comparison.seeds_needed is not None and comparison.seeds_needed > min(comparison.seeds):
         text += f"; a difference of this size would need about {comparison.seeds_needed} seeds to be seen"
     return text
 

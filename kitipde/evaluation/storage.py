@@ -7,7 +7,8 @@ RUN/evaluation/FILE-IDENTITY/…              the same on another dataset
 
 import hashlib
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ __all__ = [
     "read_evaluation",
     "read_netcdf",
     "stamps",
+    "storing",
     "write_evaluation",
     "write_netcdf",
 ]
@@ -58,6 +60,15 @@ def fingerprint(run: Run, subject: Subject, replicas: Sequence[Replica]) -> str:
         digest.update(f"{replica.seed}:".encode())
         digest.update(hashlib.sha256(replica.best_path.read_bytes()).digest())
     return digest.hexdigest()
+
+
+@contextmanager
+def storing(run: Run, remark: Callable[[str], None]) -> Iterator[None]:
+    """What has taken minutes to compute is not lost with a folder that cannot be written to: that is remarked."""
+    try:
+        yield
+    except OSError as error:
+        remark(f"{run.path}: the evaluation is not stored and will be computed again ({error.strerror or error})")
 
 
 def write_evaluation(evaluation: Evaluation, stamp: str) -> None:

@@ -104,6 +104,8 @@ def choose_subject(run: Run, data: Path | None = None) -> Subject:
             )
         if dataset.equation != run.equation:
             raise InputError(f"{path} holds {dataset.equation}, but {run.path} was trained on {run.equation}")
+        if dataset.mesh is None and len(dataset.grid) != run.facts.dimension:
+            raise InputError(f"{path} is {len(dataset.grid)}-D, but {run.path} was trained in {run.facts.dimension}-D")
         return _subject(run, dataset, own)
 
 

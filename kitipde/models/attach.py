@@ -45,7 +45,8 @@ class Attachment:
         """Make the model what it was."""
         for handle in self.handles:
             handle.remove()
-        if hasattr(self.model, _PART):
+        # Others may have been attached meanwhile.
+        if getattr(self.model, _PART, None) is self.residuals:
             delattr(self.model, _PART)
 
 

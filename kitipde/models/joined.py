@@ -103,13 +103,16 @@ class _Joined(torch.autograd.Function):
 
 def _twice_differentiable(
     h: Tensor, weight: Tensor, bias: Tensor, matrices: Tensor, modes: Modes, collisions: SumInPlace, gradient: Tensor
-) -> tuple[Tensor, ...]:
+) -> tuple[Tensor | None, ...]:
     """The gradients by operations that have some themselves."""
     if collisions.disturbs:
         raise NotImplementedError("collisions can be differentiated once")
     mapped = torch.bmm(to_modes(h, modes).flatten(2), matrices).unflatten(2, (2, -1))
     y = to_grid(mapped, modes, True) + torch.einsum("oi,bi...->bo...", weight, h) + bias.view(-1, *(1,) * (h.ndim - 2))
-    return torch.autograd.grad(y, (h, weight, bias, matrices), gradient, create_graph=True)
+    # Of a frozen network, or a part of one, some need none.
+    given = (h, weight, bias, matrices)
+    found = iter(torch.autograd.grad(y, [each for each in given if each.requires_grad], gradient, create_graph=True))
+    return tuple(next(found) if each.requires_grad else None for each in given)
 
 
 def _transformed() -> bool:

@@ -80,7 +80,7 @@ class KO(Optimizer):
         parameters: Mapping[str, Tensor] | None = None,
     ) -> None:
         # Optimizer.__init__ would make groups and state of its own: both are the base's, through __getattr__.
-        _check(base, kind, coll_coef, target_rate, noise)
+        _check(base, kind, coll_coef, target_rate, noise, self_similarity)
         self.base, self.kind = base, kind
         self.coll_coef, self.target_rate = with_defaults(kind, coll_coef, target_rate)
         self.self_similarity, self.noise = self_similarity, noise
@@ -159,7 +159,8 @@ class KO(Optimizer):
         self.steps = steps
 
     def __getstate__(self) -> dict[str, Any]:
-        return dict(self.__dict__)
+        # Schedulers put a step into the instance that is bound to it: a copy would go on training the original.
+        return {name: value for name, value in self.__dict__.items() if name not in ("step", "_opt_called")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -253,7 +254,9 @@ def _listed(keys: Sequence[int] | Tensor) -> list[int]:
     return [int(key) for key in (keys.tolist() if isinstance(keys, Tensor) else keys)]
 
 
-def _check(base: Optimizer, kind: str, coll_coef: float | None, target_rate: float | None, noise: str) -> None:
+def _check(
+    base: Optimizer, kind: str, coll_coef: float | None, target_rate: float | None, noise: str, self_similarity: bool
+) -> None:
     if not isinstance(base, Optimizer):
         raise InputError(f"KO works over a torch optimizer, not over {type(base).__name__}")
     if kind not in ("soft", "hard"):
@@ -270,8 +273,10 @@ def _check(base: Optimizer, kind: str, coll_coef: float | None, target_rate: flo
         raise InputError(
             f"target_rate={target_rate} and coll_coef={coll_coef} both set how many pairs collide: give one"
         )
-    if kind == "hard" and noise == "gaussian" and coll_coef is None:
-        raise InputError("noise=gaussian needs coll_coef")
+    if noise == "gaussian" and (kind == "soft" or coll_coef is None):
+        raise InputError("noise=gaussian is for kind=hard, and needs coll_coef")
+    if self_similarity and kind == "hard":
+        raise InputError("self_similarity is for kind=soft")
 
 
 def _check_stacked(model: nn.Module, layers: list[tuple[Layer, Tensor]], replicas: int) -> None:

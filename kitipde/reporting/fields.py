@@ -33,6 +33,7 @@ class Panel:
     truth: Float[np.ndarray, "frames *grid"]
     prediction: Float[np.ndarray, "frames *grid"]
     hue: str = COLOURS[0]
+    seed: int = 0
 
     @property
     def error(self) -> Float[np.ndarray, "frames *grid"]:
@@ -44,7 +45,13 @@ def shared_panels(evaluations: Sequence[Evaluation]) -> tuple[Panel, ...]:
     """The first test sample as every run of the same grid and samples predicts it."""
     reference = evaluations[0].examples
     return tuple(
-        Panel(evaluation.label, evaluation.examples.truth[0], evaluation.examples.prediction[0], colour(number))
+        Panel(
+            evaluation.label,
+            evaluation.examples.truth[0],
+            evaluation.examples.prediction[0],
+            colour(number),
+            evaluation.examples.seed,
+        )
         for number, evaluation in enumerate(evaluations)
         if evaluation.examples.truth.shape[1:] == reference.truth.shape[1:]
         and evaluation.examples.samples[0] == reference.samples[0]

@@ -133,6 +133,8 @@ def force_figure(evaluations: Sequence[MeshEvaluation], sample: int) -> Figure:
     figure = new_figure(9.6, 3.8)
     for axes, force in zip(figure.subplots(1, 2), ("lift", "drag"), strict=True):
         for number, evaluation in enumerate(evaluations):
+            if evaluation.subject.identity != evaluations[0].subject.identity:
+                continue
             if sample not in evaluation.metrics["sample"].values:
                 continue
             data = evaluation.metrics.sel(sample=sample)

@@ -18,7 +18,7 @@ from kitipde.reporting.curves import (
     spectrum_figure,
     time_figure,
 )
-from kitipde.reporting.fields import animation, field_figure, panels_of, shared_panels
+from kitipde.reporting.fields import Panel, animation, field_figure, panels_of, shared_panels
 from kitipde.reporting.page import Cell, Listing, Picture, Section, Table
 from kitipde.reporting.style import colour, png
 
@@ -89,6 +89,21 @@ def error_section(evaluations: Sequence[Evaluation]) -> Section:
     return Section("errors", "Errors", _lost_power(rows), (main, parts), tuple(pictures))
 
 
+def _with_seeds(panels: Sequence[Panel]) -> str:
+    seeds = {panel.seed for panel in panels}
+    if len(seeds) == 1:
+        return f"{' and '.join(panel.label for panel in panels)}, seed {seeds.pop()}"
+    return " and ".join(f"{panel.label} (seed {panel.seed})" for panel in panels)
+
+
+def _missing(evaluations: Sequence[Evaluation], shared: Sequence[Panel]) -> str:
+    """Whose fields are stored on another grid than the first model's, or of another sample."""
+    drawn = {panel.label for panel in shared}
+    left_out = [evaluation.label for evaluation in evaluations if evaluation.label not in drawn]
+    points = " × ".join(map(str, shared[0].truth.shape[1:]))
+    return f" Not drawn: {' and '.join(left_out)}, whose field is not on these {points} points." if left_out else ""
+
+
 def field_section(evaluations: Sequence[Evaluation]) -> Section:
     """The first test sample as all models predict it, then each model's worst sample."""
     reference = evaluations[0].examples
@@ -98,7 +113,7 @@ def field_section(evaluations: Sequence[Evaluation]) -> Section:
         Picture(
             "fields",
             f"The first test sample (number {reference.samples[0]} of the file; it was not chosen by its error), "
-            f"predicted by {names}, seed {reference.seed}.",
+            f"predicted by {_with_seeds(shared)}.{_missing(evaluations, shared)}",
             f"Truth, predictions and absolute errors of {names}. {_largest_errors(shared)}",
             png(field_figure(shared, reference)),
         )

@@ -133,7 +133,9 @@ def _compared(row: Row, reference: Row) -> Row:
     theirs, ours = _matrix(reference, common or all_theirs), _matrix(row, common or seeds)
     defined = ~(np.isnan(ours).any(0) | np.isnan(theirs).any(0))
     ours, theirs = ours[:, defined], theirs[:, defined]
-    if not (np.isfinite(ours).all() and np.isfinite(theirs).all()) or ours.shape[1] < 2:
+    if ours.shape[1] < 2:
+        return replace(row, verdict="no comparison: the error is defined for fewer than two test samples")
+    if not (np.isfinite(ours).all() and np.isfinite(theirs).all()):
         return replace(row, verdict="no comparison: some predictions are not finite")
     if ours.mean() == 0 or theirs.mean() == 0:
         return replace(row, verdict="no comparison: an error of zero has no ratio")

@@ -121,13 +121,14 @@ def with_real_ranges(sweep: Sweep) -> Sweep:
     """The same sweep, in which a range between two whole numbers holds fractions where its setting takes any."""
 
     def typed(each: Dimension) -> Dimension:
-        if each.choices or not (isinstance(each.low, int) and isinstance(each.high, int)):
+        if each.low is None or each.high is None or each.low % 1 or each.high % 1:
             return each
+        number: type[float | int] = float
         try:
             _some_config(sweep, each.key, each.low + 0.5)
         except SettingsError:
-            return each
-        return replace(each, low=float(each.low), high=float(each.high))
+            number = int
+        return replace(each, low=number(each.low), high=number(each.high))
 
     return replace(sweep, dimensions=tuple(map(typed, sweep.dimensions)))
 

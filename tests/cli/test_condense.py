@@ -1,6 +1,7 @@
 """`kitipde condense` as a user types it."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,22 @@ def test_a_run_has_a_row_for_each_layer_of_its_best_weights(vanilla_run: Run, ca
 def test_heat_maps_are_drawn_on_request(vanilla_run: Run, tmp_path: Path):
     kitipde("condense", vanilla_run.path, "--out", tmp_path)
     assert (tmp_path / "condensation-vanilla.png").is_file()
+
+
+def test_runs_of_one_name_have_a_figure_each(vanilla_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("a", "b"):
+        shutil.copytree(vanilla_run.path, tmp_path / folder / "run")
+    kitipde("condense", "a/run", "b/run", "--out", "figures")
+    assert sorted(path.name for path in Path("figures").glob("*.png")) == [
+        "condensation-a-run.png",
+        "condensation-b-run.png",
+    ]
+
+
+def test_settings_of_the_study_are_refused_for_runs(vanilla_run: Run):
+    with pytest.raises(InputError, match=r"--epochs is of the study of small networks"):
+        kitipde("condense", vanilla_run.path, "--epochs", 3)
 
 
 def test_a_folder_that_is_no_run_is_one_line(tmp_path: Path):

@@ -263,6 +263,15 @@ def test_only_the_chosen_layers_collide(layers, colliding):
     assert sorted(collect(model)) == colliding
 
 
+def test_a_model_in_half_precision_counts_beyond_what_its_type_can():
+    module = residual(layout="token", target_rate=0.5).bfloat16().train()
+    x, v = features(shape=(1, 8, 4), dtype=torch.bfloat16)
+    for _ in range(600):
+        module(x, v)
+    assert module.collision_strength.dtype == torch.float64
+    assert collect(module)[0].collisions_per_particle == pytest.approx(0.5, abs=0.05)
+
+
 def test_a_layer_that_does_not_exist_is_refused():
     with pytest.raises(InputError, match=r"residual.layers=\[0, 3\]: the model has layers 0 to 2"):
         make_residuals(ResidualConfig(kind="kiti", layers=[0, 3]), 3)
@@ -278,6 +287,7 @@ def test_a_layer_that_does_not_exist_is_refused():
         ({"coll_coef": float("nan")}, "coll_coef"),
         ({"dt": float("inf")}, "finite"),
         ({"layers": "first"}, "layers"),
+        ({"layers": ()}, "layers is empty"),
     ],
 )
 def test_settings_that_contradict_are_refused(settings, message):

@@ -88,7 +88,11 @@ def test_a_schedule_reaches_the_residuals_through_the_model() -> None:
         kitipde.attach(model, rule)
     attachment.remove()
     assert [name for name, _ in model.named_modules()] == names
-    kitipde.attach(model, rule).remove()
+    kitipde.attach(model, rule)
+    # The first attachment is gone already.
+    attachment.remove()
+    model(inputs("2-d"))
+    assert len(collect(model)) == 3
 
 
 @pytest.mark.parametrize("variant", ["2-d", "instance norm", "finer output"])

@@ -145,6 +145,8 @@ def test_transforms_autocast_and_half_precision_follow_the_parts(monkeypatch) ->
 def test_the_gradient_has_a_gradient_where_nothing_collides() -> None:
     network, a = model(1), field(1)[:1, :, :8].requires_grad_()
     assert torch.autograd.gradgradcheck(lambda a: network(a).sin(), (a,))
+    network.requires_grad_(False)
+    assert torch.autograd.gradgradcheck(lambda a: network(a).sin(), (a,))
 
 
 def test_collisions_can_be_differentiated_once() -> None:

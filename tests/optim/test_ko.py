@@ -282,6 +282,8 @@ def test_fabric_takes_it():
 def test_a_copy_steps_alone():
     model = network()
     optimizer = KO(BASES["adam"](model.parameters()), model, kind="hard", coll_coef=0.9)
+    # A scheduler puts a method of its own into the optimizer.
+    torch.optim.lr_scheduler.StepLR(optimizer, 1)
     train(model, optimizer, 1)
     other_model, other = copy.deepcopy((model, optimizer))
     assert equal(train(other_model, other, 2, first=1), train(model, optimizer, 2, first=1))
@@ -337,6 +339,8 @@ def test_parameters_without_gradients_and_frozen_layers_are_left_alone():
         ({"target_rate": 0.1}, "target_rate"),
         ({"kind": "hard", "target_rate": 0.1, "coll_coef": 0.5}, "give one"),
         ({"kind": "hard", "noise": "gaussian"}, "needs coll_coef"),
+        ({"kind": "soft", "coll_coef": 0.1, "noise": "gaussian"}, "for kind=hard"),
+        ({"kind": "hard", "self_similarity": True}, "for kind=soft"),
         ({"layers": "hiddn"}, "hidden"),
         ({"layers": {"hidden.weight": 2}}, "axis 2"),
         ({"layers": {"hidden.weigth": 0}}, "hidden.weight"),
@@ -389,6 +393,10 @@ def test_what_is_not_given_is_the_same_in_settings_and_in_python(kind, expected)
         {"kind": "hard", "noise": "gaussian"},
         {"kind": "hard", "target_rate": 0.1, "coll_coef": 0.5},
         {"kind": "soft", "layers": ()},
+        {"coll_coef": 0.5},
+        {"target_rate": 0.5},
+        {"kind": "soft", "noise": "gaussian"},
+        {"kind": "hard", "self_similarity": True},
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(settings):

@@ -52,6 +52,7 @@ def test_what_cannot_be_read_is_told(text: str) -> None:
         ("residual.coll_coef=0:1", Dimension("residual.coll_coef", 0.0, 1.0)),
         ("optimizer.weight_decay=0:1", Dimension("optimizer.weight_decay", 0.0, 1.0)),
         ("model.width=8:64", Dimension("model.width", 8, 64)),
+        ("training.batch_size=1e1:1e2:log", Dimension("training.batch_size", 10, 100, True)),
         ("training.seeds=1:2", Dimension("training.seeds", 1, 2)),
     ],
 )
