@@ -268,7 +268,8 @@ def train_network(network: str, activation: str, variant: str, seed: int, settin
     chosen = NETWORKS[network][variant]
     task = make_task(seed, setting.samples)
     model = SmallNetwork(setting.width, activation, chosen.residuals)
-    generator = torch.Generator().manual_seed(seed)
+    # Not the numbers that the samples were drawn with.
+    generator = torch.Generator().manual_seed(seed + 1_000_003)
     for parameter in model.parameters():
         nn.init.normal_(parameter, 0.0, setting.deviation_of(network), generator=generator)
     key_noise(model, seed)

@@ -2,8 +2,11 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import h5py
+import numpy as np
 import pytest
 
 from datagen import generate as making
@@ -12,6 +15,7 @@ from datagen.heat import Heat
 from datagen.machine import Machine
 from datagen.navier_stokes import NavierStokes
 from datagen.store import open_dataset
+from datagen.store.writer import write_file
 from kitipde.cli import main
 
 
@@ -53,6 +57,22 @@ def test_a_file_is_described_verified_and_drawn(
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert _run(monkeypatch, "info", str(path)) == 0
     assert document["identity"][:16] in capsys.readouterr().out
+
+
+def test_brackets_are_text_and_what_is_not_finite_is_null(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = Burgers(samples=2, resolution=32, solve_resolution=64)
+    history = "ncks -v u [m/s] [/tmp/in.nc] out.nc"
+    attributes = {**recipe.layout().attributes, "history": history}
+    layout = replace(recipe.layout(), attributes=attributes, config="{}")
+    write_file(tmp_path / "d.h5", layout, np.arange(2), recipe.solve(range(2), "cpu"))
+    assert _run(monkeypatch, "info", str(tmp_path / "d.h5")) == 0
+    assert history in capsys.readouterr().out
+    with h5py.File(tmp_path / "d.h5", "r+") as file:
+        file["u"][0, 0] = np.nan
+    assert _run(monkeypatch, "info", str(tmp_path / "d.h5"), "--json") == 0
+    assert json.loads(capsys.readouterr().out)["fields"]["u"]["mean"] is None
 
 
 def test_damage_is_one_line_and_exit_2(

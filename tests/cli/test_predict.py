@@ -1,6 +1,7 @@
 """`kitipde predict`: what networks say to inputs without solutions, in a file that every command reads."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import h5netcdf  # noqa: F401  what xarray opens the file with
@@ -12,7 +13,7 @@ import xarray as xr
 import kitipde as library
 from datagen.exchange.arrays import ArrayDescription, save_dataset
 from kitipde.errors import InputError
-from kitipde.evaluation.predict import predict
+from kitipde.evaluation.predict import _instants, predict
 from kitipde.models.weights import pack_weights, unpack_weights
 from kitipde.runs import Run, open_run
 from tests.evaluation.conftest import train_tiny, write_line_data, write_plane_data
@@ -82,6 +83,22 @@ def test_frames_follow_the_given_ones_and_go_on_beyond_the_file(plane: Run, tmp_
         np.testing.assert_array_equal(found["vorticity"], expected)
         assert found["time"].values.tolist() == [2, 3, 4, 5, 6, 7]
         assert found["vorticity"].attrs["units"] == source["vorticity"].attrs["units"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected", "told"),
+    [
+        ({"interval": 0.5}, [0.5, 1.0, 1.5], 0),
+        ({"final_time": 1.0, "frames": 5}, [0.2, 0.4, 0.6], 0),
+        ({"imported": "b.mat"}, [1.0, 2.0, 3.0], 1),
+    ],
+)
+def test_frames_after_a_single_one_are_as_far_apart_as_in_training(
+    plane: Run, settings: dict, expected: list[float], told: int
+) -> None:
+    run, remarks = replace(plane, facts=replace(plane.facts, dataset_config=settings)), []
+    assert _instants(run, None, 3, remarks.append) == pytest.approx(expected)
+    assert len(remarks) == told
 
 
 def test_what_cannot_be_predicted_is_told_in_a_line(kitipde, line: Run, plane: Run, tmp_path: Path) -> None:

@@ -15,7 +15,9 @@ import xarray as xr
 from datagen import generate as making
 from datagen.airfoil.cases import Airfoil
 from datagen.burgers import Burgers
+from datagen.heat import Heat
 from datagen.machine import Machine
+from datagen.store.writer import write_file
 from kitipde.errors import InputError
 from kitipde.evaluation import evaluate, evaluate_runs, summarise
 from kitipde.evaluation.subject import _law
@@ -127,6 +129,15 @@ def test_a_damaged_store_is_computed_again(vanilla_run: Run, tmp_path: Path):
     np.testing.assert_array_equal(evaluate_runs([copy], None, [32])[0].errors("mse", 32), before)
 
 
+def test_what_cannot_be_stored_is_not_lost(vanilla_run: Run, tmp_path: Path):
+    copy, remarks = tmp_path / "copy", []
+    shutil.copytree(vanilla_run.path, copy, ignore=shutil.ignore_patterns("evaluation"))
+    (copy / "evaluation").write_text("in the way")
+    (evaluation,) = evaluate_runs([copy], None, [32], remark=remarks.append)
+    assert evaluation.metrics.sizes["sample"] == 4
+    assert any("not stored" in remark for remark in remarks)
+
+
 def test_another_file_is_evaluated_whole_and_said_to_be_another(vanilla_run: Run, new_line_data: Path):
     remarks: list[str] = []
     (evaluation,) = evaluate_runs([vanilla_run.path], new_line_data, [32], remark=remarks.append)
@@ -160,6 +171,14 @@ def test_a_changed_dataset_is_refused_and_can_be_given_as_new_data(
 def test_data_of_another_equation_are_refused(vanilla_run: Run, plane_data: Path):
     with pytest.raises(InputError, match=r"holds navier-stokes, but .* was trained on burgers"):
         evaluate_runs([vanilla_run.path], plane_data)
+
+
+def test_data_of_another_dimension_are_refused(vanilla_run: Run, tmp_path: Path):
+    heat = Heat(samples=2, resolution=16, frames=1)
+    layout = replace(heat.layout(), equation="burgers", config='{"equation": "burgers"}')
+    write_file(tmp_path / "flat.h5", layout, np.arange(2), heat.solve(range(2), "cpu"))
+    with pytest.raises(InputError, match=r"flat\.h5 is 2-D, but .* was trained in 1-D"):
+        evaluate_runs([vanilla_run.path], tmp_path / "flat.h5")
 
 
 def test_a_resolution_that_does_not_divide_the_grid_is_refused_with_those_that_do(vanilla_run: Run):

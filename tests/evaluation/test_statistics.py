@@ -126,6 +126,8 @@ def test_the_rank_test_over_samples_is_wilcoxons():
     [
         (0.88, 0.83, 0.93, 8, "KITI is 12 % ± 5.0 % better (95 %), 8 of 10 seeds"),
         (1.25, 1.11, 1.43, 1, "FNO is 20 % ± 10 % better (95 %), 9 of 10 seeds"),
+        # Wide intervals are lopsided: no one number is their margin.
+        (0.54, 0.30, 0.96, 10, "KITI is 46 % better (95 % interval 4.0 to 70 %), 10 of 10 seeds"),
     ],
 )
 def test_the_verdict_names_the_better_one_its_margin_and_its_wins(
@@ -143,6 +145,18 @@ def test_the_verdict_without_a_difference_gives_the_interval_and_the_seeds_neede
         "no difference can be told with 5 seeds: the error of KITI is 3.0 % below that of FNO, 95 % interval "
         "10 % below to 4.5 % above; a difference of this size would need about 23 seeds to be seen"
     )
+
+
+@pytest.mark.parametrize(
+    ("p_value", "p_value_samples", "words"),
+    [
+        (0.12, 0.001, "the interval alone would tell one, the rank test over seeds does not (p = 0.12)"),
+        (0.0625, 0.2, "the interval alone would tell one, the rank test over test samples does not (p = 0.2)"),
+    ],
+)
+def test_an_interval_without_1_that_is_not_enough_says_why(p_value: float, p_value_samples: float, words: str):
+    comparison = Comparison(0.85, 0.76, 0.95, p_value, 0.0625, p_value_samples, 4, (5, 5), 100, True, 5)
+    assert verdict(comparison).endswith(f"24 % below to 5.0 % below; {words}")
 
 
 def test_seeds_needed_is_the_textbook_sample_size_of_a_paired_test():
