@@ -116,7 +116,8 @@ def burgers_rows() -> list[Row]:
 
         def ours(fields: Tensor = fields, length: float = length) -> None:
             for field in fields:
-                burgers.solve(field[None], [1.0], 0.1, length)
+                # With what is stored of how well the grid resolves them.
+                burgers.tail(burgers.solve(field[None], [1.0], 0.1, length)[0])
 
         fast = smallest_time(ours, 2) / len(fields)
         case = f"Burgers, 8192 points, ν = 0.1, x in {name}"

@@ -65,8 +65,9 @@ def tail(solution: Float64[Tensor, "batch frames points"]) -> Float64[Tensor, "b
     """
     points = solution.shape[-1]
     numbers = torch.arange(points // 2 + 1, dtype=torch.float64, device=solution.device)
-    power = (numbers * torch.fft.rfft(solution)).abs().square()
-    share = power[..., numbers > 0.9 * ((points - 1) // 3)].sum(-1) / power.sum(-1).clamp(min=1e-300)
+    power = torch.view_as_real(torch.fft.rfft(solution)).square_().sum(-1).mul_(numbers.square_())
+    outer = power[..., math.floor(0.9 * ((points - 1) // 3)) + 1 :]
+    share = outer.sum(-1) / power.sum(-1).clamp(min=1e-300)
     return torch.where(share > 1e-12, share, 0.0)
 
 
