@@ -45,7 +45,7 @@ class MatDescription:
         equation: "burgers", "navier-stokes" or "heat"; empty: Burgers if `u` has one axis of space, else Navier–Stokes.
         constant: ν or α, or None if it is not known.
         length: L.
-        final_time: time of `u` where it has no time axis and the file no `t`.
+        final_time: time of `u` where it is of one instant and the file has no `t`.
     """
 
     equation: str = ""
@@ -156,10 +156,16 @@ def _layout(
         told = instants is not None and math.prod(instants.shape) > 0
         if len(shape) == 3:
             times = Coordinate(
-                "time", _instants(source, instants, shape[2]), "1", "time since the initial condition", "T"
+                "time",
+                _instants(source, instants, shape[2], description.final_time),
+                "1",
+                "time since the initial condition",
+                "T",
             )
         else:
-            instant = float(_instants(source, instants, 1)[0]) if told else description.final_time
+            instant = (
+                float(_instants(source, instants, 1, description.final_time)[0]) if told else description.final_time
+            )
             times = Coordinate("time", np.array(instant), "1", "time of u since the initial condition", "T")
         coordinates = (times, line(points, description.length))
         dims = ("sample", "time", "x") if len(shape) == 3 else ("sample", "x")
@@ -169,7 +175,13 @@ def _layout(
         if shape[1] != shape[2]:
             raise InputError(f"{source}: u is {shape[1]} × {shape[2]} points (expected: a square)")
         coordinates = (
-            Coordinate("time", _instants(source, instants, shape[3]), "1", "time since the initial condition", "T"),
+            Coordinate(
+                "time",
+                _instants(source, instants, shape[3], description.final_time),
+                "1",
+                "time since the initial condition",
+                "T",
+            ),
             *square(shape[1], description.length),
         )
         variables = [Variable(name, ("sample", "time", "x", "y"), "1", name)]
@@ -179,9 +191,9 @@ def _layout(
     return Layout(equation, json.dumps(config, sort_keys=True), coordinates, tuple(variables), attributes)
 
 
-def _instants(source: Path, instants: Any, frames: int) -> Float[np.ndarray, " frames"]:
+def _instants(source: Path, instants: Any, frames: int, final_time: float) -> Float[np.ndarray, " frames"]:
     if instants is None:
-        return np.arange(1.0, frames + 1)
+        return np.array([final_time]) if frames == 1 else np.arange(1.0, frames + 1)
     values = np.asarray(instants[...], np.float64).ravel()
     if len(values) != frames or not np.isfinite(values).all() or not (np.diff(values) > 0).all():
         raise InputError(f"{source}: t has {len(values)} values that do not fit the {frames} frames of u")
@@ -228,6 +240,11 @@ def _arrays(source: Path) -> Iterator[dict[str, Any]]:
         yield _version_5(source)
         return
     with reading(source), h5py.File(source, "r") as file:
+        # Ours, and netCDF: their axes are in order, those of MATLAB are not.
+        if "format" in file.attrs or "_NCProperties" in file.attrs:
+            raise InputError(
+                f"{source} is no .mat file: a data set of kitipde needs no import, netCDF has `kitipde import netcdf`"
+            )
         names = [name for name in _ARRAYS if name in file]
         yield {name: _Reversed(guarded(file, name, of_numbers=False)) for name in names}
 

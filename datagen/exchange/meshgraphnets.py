@@ -194,7 +194,7 @@ class MeshGraphNets:
         variables.append(Variable("record", ("sample",), "1", "number of the record in its split", "int32"))
         config = {
             "equation": self.name,
-            "imported": self.folder.name,
+            "imported": self.folder.resolve().name,
             "bytes": sorted({str(file.path.name): file.path.stat().st_size for _, file, _ in self._rows}.items()),
             "samples": len(self),
             "stride": self.selection.stride,
@@ -209,7 +209,7 @@ class MeshGraphNets:
             variables=tuple(variables),
             attributes={
                 "Conventions": CONVENTIONS,
-                "title": f"imported from {self.folder.name}",
+                "title": f"imported from {self.folder.resolve().name}",
                 "domain_length": self.mesh.extent,
                 "raw_frames": f"{self.frames[0]} to {self.frames[-1]} by {self.selection.stride}",
                 "raw_frame_interval": self.step,

@@ -43,6 +43,10 @@ def ingest(
         InputError: a value is not finite, the folder cannot be written to, or the disk is full; or pieces of other
             settings are in the way.
     """
+    for name, array in layout.shared.items():
+        with np.errstate(over="ignore"):
+            if not np.isfinite(np.asarray(array, np.float32)).all():
+                raise InputError(f"{name} holds values that are not finite in float32")
     folder = parts_folder(path)
     _begin(folder, layout, resumable)
     step = max(1, piece_bytes // layout.sample_bytes())

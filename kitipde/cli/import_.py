@@ -21,7 +21,9 @@ def mat(
     equation: Annotated[str, typer.Option(help="burgers, navier-stokes or heat; told from the shapes if empty.")] = "",
     nu: Annotated[float | None, typer.Option(help="Viscosity, or diffusivity, which the file does not tell.")] = None,
     length: Annotated[str, typer.Option(help="Side of the domain: a number, or 2pi.")] = "1",
-    final_time: Annotated[float, typer.Option(help="Time of u, where it has no time axis and the file no t.")] = 1.0,
+    final_time: Annotated[
+        float, typer.Option(help="Time of u, where it is of one instant and the file has no t.")
+    ] = 1.0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the data set.")] = False,
 ) -> None:
     """The FNO authors' .mat files, MATLAB version 5 to 7.3."""

@@ -99,6 +99,10 @@ def load_windows(dataset: Dataset, config: DataConfig, samples: range, resolutio
     for role, name in (("data.input", config.input), ("data.target", config.target)):
         if name not in dataset.fields:
             raise unknown(f"variable in {role} of {dataset.path}", name, dataset.fields)
+        if dataset.fields[name][0] != "sample":
+            raise InputError(
+                f"{role}={name}: all samples of {dataset.path} share this field, it tells none from another"
+            )
     given, wanted = _frames(dataset, config)
 
     def read(name: str, frames: slice | None) -> Tensor:
@@ -158,8 +162,12 @@ def _frames(dataset: Dataset, config: DataConfig) -> tuple[slice | None, slice |
 
 
 def _coordinates(dataset: Dataset, grid: torch.Size) -> tuple[np.ndarray, ...]:
-    """Coordinates of a periodic grid of another size: equally spaced from 0, without the end point."""
-    return tuple(np.arange(points) * (dataset.length / points) for points in grid)
+    """Coordinates of a periodic grid of another size: equally spaced from the stored origin, without the end point."""
+    axes = [name for name in ("x", "y") if name in dataset.coordinates]
+    return tuple(
+        float(dataset.coordinates[axis][0]) + np.arange(points) * (dataset.length / points)
+        for axis, points in zip(axes, grid, strict=True)
+    )
 
 
 def _slice(samples: range) -> slice:

@@ -162,7 +162,8 @@ def _layout(run: Run, dataset: Dataset, question: _Question, seeds: list[int]) -
     coordinates = [
         Coordinate(
             axis,
-            np.arange(question.resolution) * (dataset.length / question.resolution),
+            float(dataset.coordinates[axis][0])
+            + np.arange(question.resolution) * (dataset.length / question.resolution),
             str(dataset.description(axis).get("units", "1")),
             "position",
             axis.upper(),

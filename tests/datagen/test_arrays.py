@@ -12,6 +12,8 @@ from datagen.errors import InputError
 from datagen.exchange.arrays import ArrayDescription, import_netcdf, save_dataset
 from datagen.store import open_dataset
 from datagen.store.verify import verify
+from kitipde.config import DataConfig
+from kitipde.data.windows import load_windows
 
 DESCRIPTION = ArrayDescription("advection", constants={"speed": 2.0})
 
@@ -97,6 +99,7 @@ def with_end_point() -> xarray.Dataset:
         (waves().assign(u=waves()["u"] * 1j), "complex"),
         (waves().assign(u=waves()["u"] * np.nan), "not finite"),
         (waves().assign(u=waves()["u"] * 1e300), "not finite"),
+        (waves().assign(f=("x", np.full(16, np.nan))), "f holds values that are not finite"),
         (waves()[["shift"]].assign_coords(x=np.arange(4.0)), "no variable is a field"),
         (flows().drop_vars("time"), "no instants"),
         (flows().assign_coords(time=[1.0, 3.0, 2.0]), "time is not rising"),
@@ -108,6 +111,16 @@ def test_what_does_not_fit_is_named_and_nothing_is_written(source, told: str, tm
     with pytest.raises(InputError, match=told):
         save_dataset(source, tmp_path / "no.h5", DESCRIPTION)
     assert not list(tmp_path.iterdir())
+
+
+def test_windows_keep_the_origin_and_refuse_a_field_that_all_samples_share(tmp_path: Path) -> None:
+    source = waves().assign(f=("x", np.ones(16)))
+    save_dataset(source.assign_coords(x=source["x"] - 1), tmp_path / "d.h5", DESCRIPTION)
+    with open_dataset(tmp_path / "d.h5") as data:
+        windows = load_windows(data, DataConfig(input="u0", target="u"), range(2), 8)
+        np.testing.assert_allclose(windows.coordinates[0], np.arange(8) / 4 - 1)
+        with pytest.raises(InputError, match=r"data\.input=f: all samples of .* share this field"):
+            load_windows(data, DataConfig(input="f", target="u"), range(2))
 
 
 def test_a_grid_with_its_end_point_is_told_from_the_length(tmp_path: Path) -> None:

@@ -177,6 +177,21 @@ def test_damaged_mat_files_are_refused_in_one_line(tmp_path: Path) -> None:
     assert not (tmp_path / "x.h5").exists()
 
 
+def test_our_own_files_are_no_mat_files(tmp_path: Path) -> None:
+    path = _make(Burgers(samples=4, resolution=32, solve_resolution=64), tmp_path / "b.h5")
+    with pytest.raises(InputError, match=r"is no \.mat file: a data set of kitipde needs no import"):
+        import_mat(path, tmp_path / "x.h5", MatDescription())
+
+
+def test_a_flow_of_one_instant_is_at_the_time_that_is_given(tmp_path: Path) -> None:
+    whole = _published()
+    savemat(tmp_path / "ns.mat", {"a": whole["a"], "u": whole["u"][..., 0]})
+    import_mat(tmp_path / "ns.mat", tmp_path / "ns.h5", MatDescription(final_time=10.0))
+    with open_dataset(tmp_path / "ns.h5") as data:
+        assert data.times is not None
+        assert data.times.tolist() == [10.0]
+
+
 def test_wrong_descriptions_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="did you mean 'burgers'"):
         MatDescription(equation="burger")
