@@ -151,37 +151,20 @@ def _layout(
     config = {"equation": equation, "imported": source.name, "length": description.length}
     if description.constant is not None:
         config[constant] = description.constant
+    pair = len(shape) == 2
+    if pair and instants is not None and 0 in instants.shape:
+        instants = None
+    times = _instants(source, instants, 1 if pair else shape[-1], description.final_time)
+    time = Coordinate("time", times[0] if pair else times, "1", "time since the initial condition", "T")
     if flat:
-        # Files of pairs from elsewhere have no t, or an empty one.
-        told = instants is not None and math.prod(instants.shape) > 0
-        if len(shape) == 3:
-            times = Coordinate(
-                "time",
-                _instants(source, instants, shape[2], description.final_time),
-                "1",
-                "time since the initial condition",
-                "T",
-            )
-        else:
-            instant = (
-                float(_instants(source, instants, 1, description.final_time)[0]) if told else description.final_time
-            )
-            times = Coordinate("time", np.array(instant), "1", "time of u since the initial condition", "T")
-        coordinates = (times, line(points, description.length))
-        dims = ("sample", "time", "x") if len(shape) == 3 else ("sample", "x")
-        variables = [Variable("u", dims, "1", "velocity")]
+        coordinates = (time, line(points, description.length))
+        variables = [Variable("u", ("sample", "x") if pair else ("sample", "time", "x"), "1", "velocity")]
         start = Variable("u0", ("sample", "x"), "1", "velocity at the start", extra={"coordinates": ""})
     else:
         if shape[1] != shape[2]:
             raise InputError(f"{source}: u is {shape[1]} × {shape[2]} points (expected: a square)")
         coordinates = (
-            Coordinate(
-                "time",
-                _instants(source, instants, shape[3], description.final_time),
-                "1",
-                "time since the initial condition",
-                "T",
-            ),
+            time,
             *square(shape[1], description.length),
         )
         variables = [Variable(name, ("sample", "time", "x", "y"), "1", name)]

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from datagen.words import duration_text
+
 __all__ = ["progress", "remark", "show_json", "show_table", "type_command"]
 
 
@@ -105,8 +107,6 @@ class _LogLines:
         self.first, self.tenth, self.due = None, -1, 0.0
 
     def update(self, done: int, total: int, note: str = "") -> None:
-        from datagen.words import duration_text
-
         now, tenth = self.clock(), 10 * done // max(total, 1)
         if tenth == self.tenth and now < self.due:
             return

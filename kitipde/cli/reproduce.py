@@ -231,7 +231,7 @@ def _draw(table: "Table", varied: str, out: Path) -> None:
         points = [(row.value, row.error, row.train_error) for row in rows if row.value is not None]
         reference = next(row for row in rows if row.value is None)
         figure = variation_figure(problem, varied, points, (reference.error, reference.train_error))
-        for path in save(figure, out / f"{problem.lower()}-{varied.rpartition('.')[2]}"):
+        for path in save(figure, out / f"{problem.lower().replace('–', '-')}-{varied.rpartition('.')[2]}"):
             remark(f"figure: {path}")
 
 

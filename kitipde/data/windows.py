@@ -17,7 +17,7 @@ from datagen.store import Dataset
 from kitipde.config import DataConfig
 from kitipde.errors import DamagedError, InputError, unknown
 
-__all__ = ["Split", "Windows", "load_windows", "refuse_not_finite", "split_samples"]
+__all__ = ["Split", "Windows", "grid_coordinates", "load_windows", "refuse_not_finite", "split_samples"]
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def load_windows(dataset: Dataset, config: DataConfig, samples: range, resolutio
         inputs,
         targets,
         samples=tuple(samples),
-        coordinates=_coordinates(dataset, inputs.shape[2:]),
+        coordinates=grid_coordinates(dataset, inputs.shape[2:]),
         times=None if wanted is None or dataset.times is None else np.asarray(dataset.times)[wanted],
         field=config.target,
         units=str(dataset.description(config.target).get("units", "")),
@@ -161,7 +161,7 @@ def _frames(dataset: Dataset, config: DataConfig) -> tuple[slice | None, slice |
     return slice(0, config.input_frames), slice(config.input_frames, needed)
 
 
-def _coordinates(dataset: Dataset, grid: torch.Size) -> tuple[np.ndarray, ...]:
+def grid_coordinates(dataset: Dataset, grid: Sequence[int]) -> tuple[np.ndarray, ...]:
     """Coordinates of a periodic grid of another size: equally spaced from the stored origin, without the end point."""
     axes = [name for name in ("x", "y") if name in dataset.coordinates]
     return tuple(

@@ -17,7 +17,7 @@ from datagen.errors import unknown
 from datagen.resampling import Method, check_grid
 from datagen.store import Coordinate, Dataset, Layout, Variable, open_dataset
 from datagen.store.ingest import ingest
-from kitipde.data.windows import refuse_not_finite
+from kitipde.data.windows import grid_coordinates, refuse_not_finite
 from kitipde.errors import InputError
 from kitipde.evaluation.evaluate import BATCH_POINTS, Progress, Remark, trained_replicas
 from kitipde.models import rollout
@@ -162,13 +162,12 @@ def _layout(run: Run, dataset: Dataset, question: _Question, seeds: list[int]) -
     coordinates = [
         Coordinate(
             axis,
-            float(dataset.coordinates[axis][0])
-            + np.arange(question.resolution) * (dataset.length / question.resolution),
+            places,
             str(dataset.description(axis).get("units", "1")),
             "position",
             axis.upper(),
         )
-        for axis in axes
+        for axis, places in zip(axes, grid_coordinates(dataset, [question.resolution] * len(axes)), strict=True)
     ]
     if question.times is not None:
         coordinates.insert(0, Coordinate("time", question.times, question.time_units, "time", "T"))

@@ -12,7 +12,7 @@ from PIL import Image
 from kitipde.evaluation.records import Evaluation, Examples
 from kitipde.reporting.style import COLOURS, ERROR_MAP, FIELD_MAP, TRUTH, colour, new_figure, polish
 
-__all__ = ["Panel", "animation", "field_figure", "panels_of", "shared_panels"]
+__all__ = ["Panel", "animation", "field_figure", "panel_of", "shared_panels"]
 
 _MOST_FRAMES = 5
 _GIF_FRAMES = 60
@@ -26,14 +26,15 @@ class Panel:
         label: the model's name.
         truth: true fields.
         prediction: predicted fields.
+        seed: of the network.
         hue: the colour that the model has in every figure.
     """
 
     label: str
     truth: Float[np.ndarray, "frames *grid"]
     prediction: Float[np.ndarray, "frames *grid"]
+    seed: int
     hue: str = COLOURS[0]
-    seed: int = 0
 
     @property
     def error(self) -> Float[np.ndarray, "frames *grid"]:
@@ -45,13 +46,7 @@ def shared_panels(evaluations: Sequence[Evaluation]) -> tuple[Panel, ...]:
     """The first test sample as every run of the same grid and samples predicts it."""
     reference = evaluations[0].examples
     return tuple(
-        Panel(
-            evaluation.label,
-            evaluation.examples.truth[0],
-            evaluation.examples.prediction[0],
-            colour(number),
-            evaluation.examples.seed,
-        )
+        panel_of(evaluation, 0, colour(number))
         for number, evaluation in enumerate(evaluations)
         if evaluation.examples.truth.shape[1:] == reference.truth.shape[1:]
         and evaluation.examples.samples[0] == reference.samples[0]
@@ -59,10 +54,10 @@ def shared_panels(evaluations: Sequence[Evaluation]) -> tuple[Panel, ...]:
     )
 
 
-def panels_of(evaluation: Evaluation, position: int, hue: str = COLOURS[0]) -> tuple[Panel, ...]:
+def panel_of(evaluation: Evaluation, position: int, hue: str = COLOURS[0]) -> Panel:
     """One sample of one run's examples."""
     examples = evaluation.examples
-    return (Panel(evaluation.label, examples.truth[position], examples.prediction[position], hue),)
+    return Panel(evaluation.label, examples.truth[position], examples.prediction[position], examples.seed, hue)
 
 
 def field_figure(panels: Sequence[Panel], examples: Examples) -> Figure:

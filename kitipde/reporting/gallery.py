@@ -7,7 +7,7 @@ from kitipde.evaluation.records import Evaluation
 from kitipde.evaluation.storage import evaluation_folder
 from kitipde.files import write_atomically
 from kitipde.reporting.curves import resolution_figure, resolution_matrix_figure, spectrum_figure, time_figure
-from kitipde.reporting.fields import animation, field_figure, panels_of
+from kitipde.reporting.fields import animation, field_figure, panel_of
 from kitipde.reporting.style import save
 
 __all__ = ["write_gallery"]
@@ -23,7 +23,7 @@ def write_gallery(evaluations: Sequence[Evaluation]) -> tuple[Path, ...]:
     for evaluation in evaluations:
         folder, examples = _figures(evaluation), evaluation.examples
         for position, sample in enumerate(examples.samples):
-            panels = panels_of(evaluation, position)
+            panels = (panel_of(evaluation, position),)
             written += save(field_figure(panels, examples), folder / f"fields-sample-{sample}")
             if examples.truth.shape[1] > 1:
                 path = folder / f"rollout-sample-{sample}.gif"

@@ -18,7 +18,7 @@ from kitipde.reporting.curves import (
     spectrum_figure,
     time_figure,
 )
-from kitipde.reporting.fields import Panel, animation, field_figure, panels_of, shared_panels
+from kitipde.reporting.fields import Panel, animation, field_figure, panel_of, shared_panels
 from kitipde.reporting.page import Cell, Listing, Picture, Section, Table
 from kitipde.reporting.style import colour, png
 
@@ -131,7 +131,7 @@ def field_section(evaluations: Sequence[Evaluation]) -> Section:
     for position, evaluation in enumerate(evaluations):
         if len(evaluation.examples.samples) < 2:
             continue
-        panels = panels_of(evaluation, 1, colour(position))
+        panels = (panel_of(evaluation, 1, colour(position)),)
         pictures.append(
             Picture(
                 f"worst-{position}",

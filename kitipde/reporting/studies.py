@@ -42,7 +42,7 @@ def variation_figure(
     axes.plot(*zip(*trained, strict=True), color=colour(0), marker="s", label="KITI, training samples")
     _line(axes, reference[0].mean, colour(1), "plain, test")
     _line(axes, reference[1], colour(0), "plain, training samples")
-    if values and max(values) > 8 * min(values) > 0:
+    if values and max(values) > 16 * min(values) > 0:
         axes.set_xscale("log", base=2)
     axes.set_yscale("log")
     for value, estimate, _ in points:

@@ -382,23 +382,3 @@ def test_what_is_not_given_is_the_same_in_settings_and_in_python(kind, expected)
         model = network()
         made = KO(BASES["adam"](model.parameters()), model, kind=kind)
         assert (made.coll_coef, made.target_rate) == expected
-
-
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {"kind": "hard", "coll_coef": 2.0},
-        {"kind": "soft", "target_rate": 0.1},
-        {"kind": "hard", "target_rate": 0.1, "noise": "gaussian"},
-        {"kind": "hard", "noise": "gaussian"},
-        {"kind": "hard", "target_rate": 0.1, "coll_coef": 0.5},
-        {"kind": "soft", "layers": ()},
-        {"coll_coef": 0.5},
-        {"target_rate": 0.5},
-        {"kind": "soft", "noise": "gaussian"},
-        {"kind": "hard", "self_similarity": True},
-    ],
-)
-def test_settings_that_contradict_each_other_are_refused(settings):
-    with pytest.raises(ValueError, match=r"kind|noise|both"):
-        OptimizerCollisionsConfig.model_validate(settings)

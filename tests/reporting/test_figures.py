@@ -30,7 +30,7 @@ def plane() -> tuple[list[Panel], Examples]:
     wrong = truth.copy()
     wrong[2, 7, 0] -= 0.5
     examples = Examples(0, (4,), truth[None], truth[None], (x, x), np.array([1.0, 2.0, 3.0]), "vorticity", "s-1")
-    return [Panel("A", truth, truth), Panel("B", truth, wrong)], examples
+    return [Panel("A", truth, truth, 0), Panel("B", truth, wrong, 0)], examples
 
 
 def test_maps_of_a_field_share_one_scale_and_errors_another(plane: tuple[list[Panel], Examples]):
@@ -63,7 +63,7 @@ def test_lines_show_truth_prediction_and_absolute_error():
     x = np.linspace(0, 1, 16, endpoint=False)
     truth = np.sin(2 * np.pi * x)[None]
     examples = Examples(0, (0,), truth[None], truth[None], (x,), None, "u", "m/s")
-    top, bottom = field_figure([Panel("A", truth, truth - 0.25)], examples).axes
+    top, bottom = field_figure([Panel("A", truth, truth - 0.25, 0)], examples).axes
     np.testing.assert_allclose(top.lines[0].get_ydata(), truth[0])
     np.testing.assert_allclose(top.lines[1].get_ydata(), truth[0] - 0.25)
     np.testing.assert_allclose(bottom.lines[0].get_ydata(), 0.25)
