@@ -56,6 +56,7 @@ class RunFacts:
         resolution: points per axis in training; of a mesh, its nodes.
         version: of this program.
         dataset_config: the settings that made it; empty where they are not known.
+        target_means: mean of each target field over the training split, in physical units; empty where it is not known.
     """
 
     dataset_path: str
@@ -65,6 +66,7 @@ class RunFacts:
     resolution: int
     version: str
     dataset_config: dict[str, Any] = field(default_factory=dict[str, Any])
+    target_means: dict[str, float] = field(default_factory=dict[str, float])
 
     def save(self, run: Path) -> None:
         """Write `run.json`."""

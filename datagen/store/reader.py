@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import h5py
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float
 
 from datagen.errors import DamagedError, InputError, unknown
 from datagen.resampling import Method, check_grid, downsample
@@ -174,8 +174,10 @@ class Dataset:
         frames: slice | None = None,
         resolution: int | None = None,
         downsample: Method = "stride",
-    ) -> Float32[np.ndarray, "..."]:
+    ) -> Float[np.ndarray, "..."]:
         """Values of a field, one sample after the other, so that no more than the result is ever in memory.
+
+        They are in float32 or, if they are stored so, in float64.
 
         Args:
             name: one of `fields`.
@@ -213,9 +215,9 @@ class Dataset:
             with reading(self.path):
                 values = _reduce(stored[(index, *where[1:])], grid)
             if result is None:
-                result = np.empty((len(indices), *values.shape), np.float32)
+                result = np.empty((len(indices), *values.shape), values.dtype)
             result[row] = values
-        return result if result is not None else self._nothing(dims, frames, grid)
+        return result if result is not None else self._nothing(stored, dims, frames, grid)
 
     def parameter(self, name: str) -> np.ndarray:
         """A number a sample, as stored: its seed, its viscosity, the steps it took.
@@ -297,16 +299,23 @@ class Dataset:
                 raise InputError(f"{self.path} has no sample {index} (allowed: 0 to {self.samples - 1})")
         return [index % self.samples for index in indices]
 
-    def _nothing(self, dims: tuple[str, ...], frames: slice | None, grid: tuple[int, ...]) -> np.ndarray:
+    def _nothing(
+        self, stored: h5py.Dataset, dims: tuple[str, ...], frames: slice | None, grid: tuple[int, ...]
+    ) -> np.ndarray:
         shape = [0]
         if "time" in dims:
             shape.append(len(range(self._sizes["time"])[frames or slice(None)]))
-        return np.empty((*shape, *grid), np.float32)
+        return np.empty((*shape, *grid), _read_dtype(stored))
 
 
-def _reduce(values: np.ndarray, grid: tuple[int, ...]) -> Float32[np.ndarray, "..."]:
+def _read_dtype(stored: np.ndarray | h5py.Dataset) -> type[np.floating]:
+    """Fields are given in float32, or in float64 if they are stored so."""
+    return np.float64 if stored.dtype.kind == "f" and stored.dtype.itemsize == 8 else np.float32
+
+
+def _reduce(values: np.ndarray, grid: tuple[int, ...]) -> Float[np.ndarray, "..."]:
     # What a stride could do was done at reading; only a spectral reduction finds a larger grid here.
-    return downsample(np.asarray(values, np.float32), grid, "spectral")
+    return downsample(np.asarray(values, _read_dtype(values)), grid, "spectral")
 
 
 def _plain(value: Any) -> Any:

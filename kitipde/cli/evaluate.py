@@ -52,6 +52,11 @@ def evaluate(
     else:
         _show(evaluations, rows)
     for row in rows:
+        if row.relative_l2.undefined:
+            remark(
+                f"{row.run}: {row.relative_l2.undefined} of {row.samples} samples at {row.resolution} points have a "
+                "truth of zero, so no relative error: means of relative errors leave them out"
+            )
         if row.lost_power > 0.01:
             remark(
                 f"{row.run}: a grid of {row.resolution} points cannot hold {100 * row.lost_power:.1f} % of the truth's "

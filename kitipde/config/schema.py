@@ -45,6 +45,11 @@ class FNOConfig(Section):
     grid_endpoint: bool = False
     initialisation: Literal["original", "library"] = "original"
 
+    @property
+    def marches(self) -> bool:
+        """Whether the network predicts many frames at once; otherwise it is applied to its own predictions."""
+        return False
+
 
 class OFormerConfig(Section):
     """Operator transformer on a grid: an encoder of linear attention, a decoder that is asked at any points.
@@ -74,6 +79,11 @@ class OFormerConfig(Section):
     marching: Literal["pointwise", "propagator"] = "propagator"
     marching_width: Count = 384
 
+    @property
+    def marches(self) -> bool:
+        """Whether the network predicts many frames at once; otherwise it is applied to its own predictions."""
+        return self.marching == "propagator"
+
 
 class AirfoilOFormerConfig(Section):
     """Operator transformer on the nodes of a mesh round an airfoil, in its published sizes.
@@ -86,6 +96,11 @@ class AirfoilOFormerConfig(Section):
     name: Literal["oformer-airfoil"] = "oformer-airfoil"
     dropout: float = Field(default=0.1, ge=0.0, lt=1.0)
     region_weight: NonNegativeFloat = 2.0
+
+    @property
+    def marches(self) -> bool:
+        """Whether the network predicts many frames at once."""
+        return True
 
 
 class DataConfig(Section):
@@ -104,7 +119,9 @@ class DataConfig(Section):
         train: number of training samples; none for what validation and test leave.
         validation: number of validation samples; none for a tenth of the file.
         test: number of test samples; none for a tenth of the file.
-        normalize: `standard` subtracts mean and divides by the deviation of the training split, `none` does neither.
+        normalize: `standard` subtracts the mean of the training split and divides by its standard deviation, `none`
+            gives the network the values as they are.
+        allow_uneven_times: whether one map may be trained for, and applied over, time steps that differ.
     """
 
     path: Path | None = None
@@ -118,6 +135,7 @@ class DataConfig(Section):
     validation: Count | None = None
     test: Count | None = None
     normalize: Literal["none", "standard"] = "none"
+    allow_uneven_times: bool = False
 
 
 def _named(given: Any) -> Any:

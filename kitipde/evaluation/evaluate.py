@@ -1,5 +1,6 @@
 """Every error of a run's seeds, at several resolutions, in one pass over the data and in bounded memory."""
 
+import math
 import shlex
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -10,7 +11,9 @@ from torch import Tensor, nn
 
 from datagen.store import Dataset, open_dataset
 from kitipde.config import DataConfig
-from kitipde.data.windows import Windows, load_windows
+from kitipde.data.rollouts import check_rollout, times_used
+from kitipde.data.statistics import FieldStatistics
+from kitipde.data.windows import Windows, load_windows, split_samples
 from kitipde.errors import InputError
 from kitipde.evaluation.labels import label_runs
 from kitipde.evaluation.metrics import FrameErrors, Spectra, join, join_spectra, measure, over_rollout, power_above
@@ -69,10 +72,8 @@ def evaluate_runs(
     runs = [open_run(path) for path in paths]
     if len({run.path.resolve() for run in runs}) < len(runs):
         raise InputError(f"a run is given twice: {', '.join(str(run.path) for run in runs)}")
-    if frames is not None:
-        runs = [with_frames(run, frames) for run in runs]
     labels = label_runs(runs)
-    plans = [_plan(run, label, data, resolutions, remark) for run, label in zip(runs, labels, strict=True)]
+    plans = [_plan(run, label, data, resolutions, frames, remark) for run, label in zip(runs, labels, strict=True)]
     if stored and not resolutions:
         plans = _with_stored_resolutions(plans)
     total = sum(plan.work for plan in plans)
@@ -122,8 +123,14 @@ def with_frames(run: Run, frames: int) -> Run:
     return replace(run, config=run.config.model_copy(update={"data": data}))
 
 
-def _plan(run: Run, label: str, data: str | Path | None, resolutions: Sequence[int], remark: Remark) -> _Plan:
+def _plan(
+    run: Run, label: str, data: str | Path | None, resolutions: Sequence[int], frames: int | None, remark: Remark
+) -> _Plan:
     subject = choose_subject(run, None if data is None else Path(data))
+    with open_dataset(subject.path) as dataset:
+        check_rollout(run.config, subject.path, times_used(dataset, run.config.data, frames), frames)
+    if frames is not None:
+        run = with_frames(run, frames)
     if subject.remark is not None:
         remark(f"{run.name}: {subject.remark}")
     check_resolutions(subject, resolutions, run.config.data.downsample)
@@ -174,7 +181,7 @@ def _carry_out(plan: _Plan, progress: Callable[[int, str], None], remark: Remark
     if plan.missing:
         plan, models = _with_models(plan)
     if plan.missing or plan.stored is None:
-        evaluation = _compute(plan, models, progress)
+        evaluation = _compute(plan, models, progress, remark)
         with storing(plan.run, remark):
             write_evaluation(evaluation, plan.stamp)
     else:
@@ -192,19 +199,20 @@ def _with_models(plan: _Plan) -> tuple[_Plan, list[nn.Module]]:
         plan = replace(plan, stamp=stamp, stored=read_evaluation(plan.run, plan.label, plan.subject, stamp))
 
 
-def _compute(plan: _Plan, models: Sequence[nn.Module], progress: Callable[[int, str], None]) -> Evaluation:
+def _compute(
+    plan: _Plan, models: Sequence[nn.Module], progress: Callable[[int, str], None], remark: Remark
+) -> Evaluation:
     """Measure what is missing and join it to what is stored."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     models = [model.to(device) for model in models]
     per_resolution = len(plan.subject.samples) * len(models)
+    mean = _training_mean(plan, remark)
     with open_dataset(plan.subject.path) as dataset:
         measured = []
         for number, resolution in enumerate(plan.missing):
             note, before = f"{plan.run.name} at {resolution}", number * per_resolution
             measured.append(
-                _measure(
-                    plan, dataset, models, resolution, device, lambda done, b=before, n=note: progress(b + done, n)
-                )
+                _measure(plan, dataset, models, resolution, mean, lambda done, b=before, n=note: progress(b + done, n))
             )
         config, subject = plan.run.config.data, plan.subject
         metrics = to_metrics(
@@ -227,16 +235,17 @@ def _measure(
     dataset: Dataset,
     models: Sequence[nn.Module],
     resolution: int,
-    device: torch.device,
+    mean: float,
     progress: Callable[[int], None],
 ) -> Measured:
+    device = next(models[0].parameters()).device
     errors: list[list[FrameErrors]] = [[] for _ in models]
     spectra: list[list[Spectra]] = [[] for _ in models]
     config, done = plan.run.config.data, 0
     for windows in _batches(dataset, config, plan.subject.samples, resolution):
         lengths = (plan.subject.length,) * len(windows.grid)
         for model, model_errors, model_spectra in zip(models, errors, spectra, strict=True):
-            batch_errors, batch_spectra = measure(_predict(model, windows, device), windows.targets, lengths)
+            batch_errors, batch_spectra = measure(_predict(model, windows, device), windows.targets, lengths, mean)
             model_errors.append(batch_errors)
             model_spectra.append(batch_spectra)
             done += len(windows)
@@ -248,6 +257,25 @@ def _measure(
         tuple(join_spectra(parts) for parts in spectra),
         _lost_power(dataset, config, plan.subject, resolution),
     )
+
+
+def _training_mean(plan: _Plan, remark: Remark) -> float:
+    """Mean of the training targets; of a run that did not keep it, from its dataset; NaN where that is gone."""
+    run, config = plan.run, plan.run.config.data
+    if config.target in run.facts.target_means:
+        return run.facts.target_means[config.target]
+    trained = open_run(run.path).config.data
+    for path in (plan.subject.path, run.dataset_path) if plan.subject.own else (run.dataset_path,):
+        try:
+            with open_dataset(path) as dataset:
+                if dataset.identity == run.dataset_identity:
+                    samples = split_samples(dataset.samples, trained).train
+                    windows = load_windows(dataset, trained, samples, trained.resolution)
+                    return FieldStatistics.of(windows.targets).mean
+        except InputError:
+            continue
+    remark(f"{run.name}: no relative L2 of deviations, because the mean of its training targets is not known")
+    return math.nan
 
 
 def _batches(dataset: Dataset, config: DataConfig, samples: range, resolution: int) -> Iterator[Windows]:

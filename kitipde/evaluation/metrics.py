@@ -6,6 +6,7 @@ coefficients normalised so that Σ|f̂|² = ⟨f²⟩:
     MSE            ⟨e²⟩
     RMSE           √⟨e²⟩
     relative L2    √(⟨e²⟩ / ⟨t²⟩)
+    … of deviations √(⟨e²⟩ / ⟨(t − μ)²⟩), μ the mean of the training targets: the same for t and for t plus a constant
     relative H1    √(Σ(1 + |k|²)|ê|² / Σ(1 + |k|²)|t̂|²),  k = 2πm/L
     max error      max |e|
     band errors    √Σ_{m in band}|ê|²: low |m| ≤ 4, middle 5…12, high ≥ 13; their squares sum to the MSE
@@ -17,6 +18,7 @@ is not finite has infinite errors, so that no mean can leave it out. Everything 
 fields are stored in. docs/metrics.md tells what each number is good for.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
@@ -44,6 +46,9 @@ BANDS: tuple[tuple[str, int, int | None], ...] = (("low", 0, 4), ("middle", 5, 1
 # Values transformed at once: bounds the float64 copies and their spectra to some 200 MB whatever the caller passes.
 _CHUNK_VALUES = 2**21
 
+# A constant field leaves a variance of about 1e-32 of its mean square, not zero: there is nothing to measure against.
+_ROUNDING = 1e-28
+
 
 @dataclass(frozen=True)
 class FrameErrors:
@@ -53,6 +58,8 @@ class FrameErrors:
         mse: ⟨e²⟩.
         target_mean: ⟨t⟩.
         target_power: ⟨t²⟩.
+        target_variance: ⟨(t − ⟨t⟩)²⟩.
+        target_deviation: ⟨(t − μ)²⟩; NaN where μ is not known.
         error_h1: Σ(1 + |k|²)|ê|², the squared H1 norm of the error.
         target_h1: Σ(1 + |k|²)|t̂|².
         max_error: max |e|.
@@ -67,6 +74,8 @@ class FrameErrors:
     mse: Float[Tensor, "samples frames"]
     target_mean: Float[Tensor, "samples frames"]
     target_power: Float[Tensor, "samples frames"]
+    target_variance: Float[Tensor, "samples frames"]
+    target_deviation: Float[Tensor, "samples frames"]
     error_h1: Float[Tensor, "samples frames"]
     target_h1: Float[Tensor, "samples frames"]
     max_error: Float[Tensor, "samples frames"]
@@ -88,6 +97,11 @@ class FrameErrors:
         return _ratio(self.mse, self.target_power).sqrt()
 
     @property
+    def relative_l2_deviation(self) -> Float[Tensor, "samples frames"]:
+        """√(⟨e²⟩ / ⟨(t − μ)²⟩); NaN where the truth is μ everywhere."""
+        return _ratio(self.mse, self.target_deviation).sqrt()
+
+    @property
     def relative_h1(self) -> Float[Tensor, "samples frames"]:
         """H1 norm of the error over that of the truth; NaN where the truth is zero."""
         return _ratio(self.error_h1, self.target_h1).sqrt()
@@ -106,6 +120,7 @@ class SampleErrors:
         nrmse: rmse / σ, σ the standard deviation of the truth over all samples, frames and points; 1 is the error of
             always predicting the overall mean.
         relative_l2: relative L2 error of the rollout.
+        relative_l2_deviation: √(Σ⟨e²⟩ / Σ⟨(t − μ)²⟩).
         relative_h1: relative H1 error of the rollout.
         max_error: largest |e|.
         band_low: RMSE of the shells |m| ≤ 4.
@@ -119,6 +134,7 @@ class SampleErrors:
     rmse: Float[Tensor, " samples"]
     nrmse: Float[Tensor, " samples"]
     relative_l2: Float[Tensor, " samples"]
+    relative_l2_deviation: Float[Tensor, " samples"]
     relative_h1: Float[Tensor, " samples"]
     max_error: Float[Tensor, " samples"]
     band_low: Float[Tensor, " samples"]
@@ -149,6 +165,7 @@ def measure(
     prediction: Float[Tensor, "samples frames *grid"],
     target: Float[Tensor, "samples frames *grid"],
     lengths: Sequence[float],
+    training_mean: float = math.nan,
 ) -> tuple[FrameErrors, Spectra]:
     """Errors of every sample and frame, and the spectra summed over samples.
 
@@ -156,6 +173,7 @@ def measure(
         prediction: predicted fields, in physical units.
         target: true fields.
         lengths: length of the periodic domain along each grid axis.
+        training_mean: μ, mean of the targets that the model was trained on.
 
     Returns:
         The errors and the spectra of the truth, the prediction and the error.
@@ -173,7 +191,9 @@ def measure(
     errors, spectra = [], []
     for start in range(0, len(target), size):
         part = slice(start, start + size)
-        frame_errors, part_spectra = _measure_chunk(prediction[part], target[part], shell, weight, h1_weight)
+        frame_errors, part_spectra = _measure_chunk(
+            prediction[part], target[part], training_mean, shell, weight, h1_weight
+        )
         errors.append(frame_errors)
         spectra.append(part_spectra)
     return join(errors), join_spectra(spectra)
@@ -182,15 +202,15 @@ def measure(
 def over_rollout(errors: FrameErrors) -> SampleErrors:
     """Errors of whole rollouts from those of their frames."""
     mse = errors.mse.mean(1)
-    variance = errors.target_power.mean() - errors.target_mean.mean() ** 2
-    # A constant truth leaves rounding, not zero: below it there is no deviation to measure against.
-    varies = variance > 1e-12 * errors.target_power.mean()
+    variance = errors.target_variance.mean() + (errors.target_mean - errors.target_mean.mean()).square().mean()
+    varies = variance > _ROUNDING * errors.target_power.mean()
     deviation = torch.where(varies, variance.clamp_min(0.0).sqrt(), torch.nan)
     return SampleErrors(
         mse=mse,
         rmse=mse.sqrt(),
         nrmse=mse.sqrt() / deviation,
         relative_l2=_ratio(errors.mse.sum(1), errors.target_power.sum(1)).sqrt(),
+        relative_l2_deviation=_ratio(errors.mse.sum(1), errors.target_deviation.sum(1)).sqrt(),
         relative_h1=_ratio(errors.error_h1.sum(1), errors.target_h1.sum(1)).sqrt(),
         max_error=errors.max_error.amax(1),
         band_low=errors.band_low.square().mean(1).sqrt(),
@@ -270,6 +290,7 @@ def join_spectra(parts: Sequence[Spectra]) -> Spectra:
 def _measure_chunk(
     prediction: Float[Tensor, "samples frames *grid"],
     target: Float[Tensor, "samples frames *grid"],
+    training_mean: float,
     shell: Tensor,
     weight: Tensor,
     h1_weight: Tensor,
@@ -289,6 +310,8 @@ def _measure_chunk(
         mse=or_infinite(error.square().mean(axes)),
         target_mean=mean,
         target_power=power,
+        target_variance=(target - mean.reshape(*mean.shape, *(1,) * len(axes))).square().mean(axes),
+        target_deviation=(target - training_mean).square().mean(axes),
         error_h1=or_infinite((error_power * h1_weight).flatten(2).sum(-1)),
         target_h1=(target_power * h1_weight).flatten(2).sum(-1),
         max_error=or_infinite(error.abs().amax(axes)),
@@ -339,10 +362,10 @@ def _correlation(prediction: Tensor, target: Tensor) -> Float[Tensor, "samples f
     prediction, target = prediction.flatten(2), target.flatten(2)
     p = prediction - prediction.mean(-1, keepdim=True)
     t = target - target.mean(-1, keepdim=True)
-    # Rounding leaves a constant field a deviation of about 1e-16 of its size.
-    floor = 1e-24 * prediction.square().mean(-1) * target.square().mean(-1)
-    variances = p.square().mean(-1) * t.square().mean(-1)
-    correlation = torch.where(variances > floor, (p * t).mean(-1) / variances.sqrt(), torch.nan)
+    squares = [(part.square().mean(-1), whole.square().mean(-1)) for part, whole in ((p, prediction), (t, target))]
+    (p_variance, p_power), (t_variance, t_power) = squares
+    varies = (p_variance > _ROUNDING * p_power) & (t_variance > _ROUNDING * t_power)
+    correlation = torch.where(varies, (p * t).mean(-1) / (p_variance.sqrt() * t_variance.sqrt()), torch.nan)
     # A prediction that has blown up is related to nothing.
     return torch.where(prediction.isfinite().all(-1), correlation, 0.0)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32
+from jaxtyping import Float
 from torch import Tensor, nn
 
 import kitipde
@@ -17,6 +17,7 @@ from datagen.errors import unknown
 from datagen.resampling import Method, check_grid
 from datagen.store import Coordinate, Dataset, Layout, Variable, open_dataset
 from datagen.store.ingest import ingest
+from kitipde.data.rollouts import check_rollout
 from kitipde.data.windows import grid_coordinates, refuse_not_finite
 from kitipde.errors import InputError
 from kitipde.evaluation.evaluate import BATCH_POINTS, Progress, Remark, trained_replicas
@@ -38,6 +39,7 @@ class _Question:
         time_units: of these.
         resolution: points along each axis.
         downsample: how a coarser grid than the stored one is reached.
+        dtype: of the input as stored, and so of the predictions.
     """
 
     name: str
@@ -47,6 +49,7 @@ class _Question:
     time_units: str
     resolution: int
     downsample: Method
+    dtype: str
 
 
 def predict(
@@ -115,6 +118,7 @@ def _question(run: Run, dataset: Dataset, frames: int | None, resolution: int | 
     points = dataset.grid[0] if resolution is None else resolution
     check_grid(dataset.grid[:1], (points,), config.downsample)
     steps = config.output_frames if frames is None else frames
+    dtype = "float64" if dataset.variable(config.input).dtype == np.float64 else "float32"
     stored = dataset.times if "time" in dataset.fields[config.input] else None
     if stored is None and config.input_frames > 1:
         raise InputError(
@@ -127,11 +131,13 @@ def _question(run: Run, dataset: Dataset, frames: int | None, resolution: int | 
     if stored is None and config.output_frames == 1:
         if steps > 1:
             raise InputError(f"--frames {steps}: {run.path} predicts one field without time, which has no next frame")
-        return _Question(config.input, None, 1, None, "1", points, config.downsample)
+        return _Question(config.input, None, 1, None, "1", points, config.downsample, dtype)
     units = str(dataset.description("time").get("units", "1")) if stored is not None else "1"
     given = None if stored is None else slice(0, config.input_frames)
     times = _instants(run, stored, steps, remark)
-    return _Question(config.input, given, steps, times, units, points, config.downsample)
+    used = times if stored is None else np.concatenate([stored[: config.input_frames], times])
+    check_rollout(run.config, dataset.path, used, steps)
+    return _Question(config.input, given, steps, times, units, points, config.downsample, dtype)
 
 
 def _instants(
@@ -172,10 +178,10 @@ def _layout(run: Run, dataset: Dataset, question: _Question, seeds: list[int]) -
     if question.times is not None:
         coordinates.insert(0, Coordinate("time", question.times, question.time_units, "time", "T"))
     networks = f"seed {seeds[0]}" if len(seeds) == 1 else f"mean over {len(seeds)} networks"
-    variables = [Variable(target, dims, units, f"predicted {target}, {networks}")]
+    variables = [Variable(target, dims, units, f"predicted {target}, {networks}", question.dtype)]
     if len(seeds) > 1:
         spread = f"standard deviation over {len(seeds)} networks of predicted {target}"
-        variables.append(Variable(f"{target}_spread", dims, units, spread))
+        variables.append(Variable(f"{target}_spread", dims, units, spread, question.dtype))
     settings = {
         "equation": run.equation,
         "predicted": True,
@@ -203,7 +209,7 @@ def _answers(
     samples: range,
     layout: Layout,
     device: torch.device,
-) -> dict[str, Float32[np.ndarray, "samples ..."]]:
+) -> dict[str, Float[np.ndarray, "samples ..."]]:
     """Mean and spread of the predictions of some samples, a few at a time."""
     size = max(1, BATCH_POINTS // question.resolution ** len(dataset.grid))
     parts: list[list[np.ndarray]] = []
@@ -227,4 +233,4 @@ def _mean_and_spread(
     if question.times is None:
         predictions = predictions.squeeze(2)
     results = [predictions.mean(0)] if len(models) == 1 else [predictions.mean(0), predictions.std(0)]
-    return [result.float().cpu().numpy() for result in results]
+    return [result.cpu().numpy().astype(question.dtype) for result in results]

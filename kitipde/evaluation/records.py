@@ -47,6 +47,11 @@ METRICS: tuple[Metric, ...] = (
     Metric("rmse", "RMSE", "√⟨e²⟩", has_units=True),
     Metric("nrmse", "normalised RMSE", "RMSE / standard deviation of the truth over all samples, frames and points"),
     Metric("relative_l2", "relative L2", "√(Σ⟨e²⟩ / Σ⟨t²⟩)"),
+    Metric(
+        "relative_l2_deviation",
+        "relative L2 of deviations",
+        "√(Σ⟨e²⟩ / Σ⟨(t − μ)²⟩), μ the mean of the training targets",
+    ),
     Metric("relative_h1", "relative H1", "√(Σ(1+|k|²)|ê|² / Σ(1+|k|²)|t̂|²)"),
     Metric("max_error", "max error", "max |e|", has_units=True),
     Metric("band_low", "RMSE, modes 0–4", "√Σ|ê|² over |m| ≤ 4", has_units=True),

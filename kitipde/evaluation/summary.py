@@ -21,12 +21,15 @@ class Estimate:
         deviation: standard deviation over seeds (n − 1); None with one seed.
         seeds: how many.
         diverged: seeds with a prediction that is not finite.
+        undefined: samples that the mean leaves out because the error is not defined there: a relative one of a truth
+            that is zero.
     """
 
     mean: float | None
     deviation: float | None
     seeds: int
     diverged: int = 0
+    undefined: int = 0
 
     def __str__(self) -> str:
         if self.mean is None:
@@ -59,6 +62,7 @@ class Summary:
     rmse: Estimate
     nrmse: Estimate
     relative_l2: Estimate
+    relative_l2_deviation: Estimate
     relative_h1: Estimate
     max_error: Estimate
     band_low: Estimate
@@ -96,6 +100,7 @@ def _summary(evaluation: Evaluation, resolution: int) -> Summary:
         rmse=of("rmse"),
         nrmse=of("nrmse"),
         relative_l2=of("relative_l2"),
+        relative_l2_deviation=of("relative_l2_deviation"),
         relative_h1=of("relative_h1"),
         max_error=of("max_error"),
         band_low=of("band_low"),
@@ -110,14 +115,15 @@ def _summary(evaluation: Evaluation, resolution: int) -> Summary:
 def estimate(errors: np.ndarray) -> Estimate:
     """Mean over samples where the error is defined, then over seeds."""
     defined = ~np.isnan(errors).any(0)
+    undefined = int((~defined).sum())
     if not defined.any():
-        return Estimate(None, None, len(errors))
+        return Estimate(None, None, len(errors), undefined=undefined)
     per_seed = errors[:, defined].mean(1)
     diverged = int((~np.isfinite(per_seed)).sum())
     if diverged:
-        return Estimate(None, None, len(errors), diverged)
+        return Estimate(None, None, len(errors), diverged, undefined)
     deviation = float(per_seed.std(ddof=1)) if len(per_seed) > 1 else None
-    return Estimate(float(per_seed.mean()), deviation, len(per_seed))
+    return Estimate(float(per_seed.mean()), deviation, len(per_seed), undefined=undefined)
 
 
 def _rounded(mean: float, deviation: float | None) -> str:

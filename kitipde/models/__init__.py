@@ -9,6 +9,7 @@ from kitipde.errors import InputError
 from kitipde.models.airfoil import WIDTH
 from kitipde.models.fno import FNO
 from kitipde.models.mesh import PUBLISHED_NODES, MeshOperator
+from kitipde.models.normalised import Normalised
 from kitipde.models.oformer import OFormer
 from kitipde.models.rollout import rollout
 
@@ -59,44 +60,6 @@ def check_rotation(config: ModelConfig, dimension: int) -> None:
                 f"model.{name}={size}: in {dimension}-D rotary encoding turns {unit} channels at a time "
                 f"(allowed: multiples of {unit}, for example {allowed})"
             )
-
-
-class Normalised(nn.Module):
-    """An operator between fields of unit deviation, used in physical units: û ↦ σ_out · N((a - μ_in)/σ_in) + μ_out.
-
-    The four numbers are buffers: they are saved with the weights, so that nobody can apply a model with the statistics
-    of other data. Without normalisation they are 0 and 1.
-    """
-
-    input_mean: Tensor
-    input_std: Tensor
-    output_mean: Tensor
-    output_std: Tensor
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-        self.register_buffer("input_mean", torch.zeros(()))
-        self.register_buffer("input_std", torch.ones(()))
-        self.register_buffer("output_mean", torch.zeros(()))
-        self.register_buffer("output_std", torch.ones(()))
-
-    def fit(self, inputs: Tensor, targets: Tensor) -> None:
-        """Take mean and deviation of the training split."""
-        for name, field in (("input", inputs), ("output", targets)):
-            getattr(self, f"{name}_mean").copy_(field.mean())
-            getattr(self, f"{name}_std").copy_(field.std().clamp_min(torch.finfo(field.dtype).tiny))
-
-    @property
-    def marches(self) -> bool:
-        """Whether the network predicts many frames at once."""
-        return bool(getattr(self.network, "marches", False))
-
-    def forward(self, a: Float[Tensor, "batch frames *grid"], *steps: int) -> Float[Tensor, "batch channels *grid"]:
-        """Physical units in and out; the number of frames to predict is for a network that marches."""
-        # A network in half precision predicts in half precision; frames that follow each other stay in that of a.
-        predicted = self.network((a - self.input_mean) / self.input_std, *steps).to(a.dtype)
-        return predicted * self.output_std + self.output_mean
 
 
 def build_model(config: RunConfig, dimension: int, nodes: int = PUBLISHED_NODES) -> Normalised | MeshOperator:

@@ -41,7 +41,7 @@ class OFormer(nn.Module):
     def __init__(self, config: OFormerConfig, residual: ResidualConfig, dimension: int, in_channels: int) -> None:
         super().__init__()
         width, latent, scales = config.width, config.latent_width, config.rope_scales
-        self.marches = config.marching == "propagator"
+        self.marches = config.marches
         residuals = iter(make_residuals(residual, 2 * len(scales) + 2))
         # Without normalisation in the blocks the coordinates are kept beside the lifted values.
         self.keeps_coordinates = not config.layer_norm

@@ -7,9 +7,6 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from kitipde.data.mesh import MeshWindows
-from kitipde.data.windows import Windows
-
 __all__ = ["Fields", "batch_order", "draw"]
 
 # Share of a GPU's free memory that data may take; the rest is for the network and its feature maps.
@@ -20,19 +17,19 @@ class Fields:
     """Inputs and targets of a split: on the device when they fit there, else fetched one step ahead.
 
     Args:
-        windows: the split.
+        inputs: of each sample.
+        targets: of each sample.
         device: where the network is.
         resident: whether they are held on the device; by default if they fit.
     """
 
-    def __init__(self, windows: Windows | MeshWindows, device: torch.device, resident: bool | None = None) -> None:
+    def __init__(self, inputs: Tensor, targets: Tensor, device: torch.device, resident: bool | None = None) -> None:
         self.device = device
-        self.samples, self.frames = len(windows), windows.targets.shape[1]
-        self.resident = _fits(windows, device) if resident is None else resident
+        self.samples, self.frames = len(targets), targets.shape[1]
+        self.resident = _fits((inputs, targets), device) if resident is None else resident
+        self.inputs, self.targets = inputs, targets
         if self.resident:
-            self.inputs, self.targets = windows.inputs.to(device), windows.targets.to(device)
-        else:
-            self.inputs, self.targets = windows.inputs, windows.targets
+            self.inputs, self.targets = inputs.to(device), targets.to(device)
 
     @property
     def home(self) -> torch.device:
@@ -88,9 +85,9 @@ def _generator(*seeds: int) -> torch.Generator:
     return torch.Generator().manual_seed(int(entropy >> np.uint64(1)))
 
 
-def _fits(windows: Windows | MeshWindows, device: torch.device) -> bool:
+def _fits(fields: Sequence[Tensor], device: torch.device) -> bool:
     if device.type != "cuda":
         return True
     free, _ = torch.cuda.mem_get_info(device)
-    needed = sum(field.numel() * field.element_size() for field in (windows.inputs, windows.targets))
+    needed = sum(field.numel() * field.element_size() for field in fields)
     return needed <= RESIDENT_SHARE * free

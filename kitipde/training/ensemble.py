@@ -13,6 +13,9 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
+from kitipde.data.mesh import MeshWindows
+from kitipde.data.windows import Windows
+from kitipde.errors import InputError
 from kitipde.training.objective import Objective
 
 __all__ = ["Ensemble", "Weights"]
@@ -88,6 +91,19 @@ class Ensemble(nn.Module):
             for name, buffer in self.objective.named_buffers():
                 stacked[name].copy_(buffer)
         return results
+
+    def fields(self, windows: Windows | MeshWindows) -> tuple[Tensor, Tensor]:
+        """Inputs and targets of a split in the units of the networks, which all replicas share.
+
+        Raises:
+            InputError: they started from networks with other units.
+        """
+        if len(set(self.each(lambda objective, _: objective.units()))) > 1:
+            raise InputError(
+                "the networks of training.start_from are normalised in different ways: train the seeds one by one with "
+                "training.seeds_at_once=1"
+            )
+        return self.objective.fields(windows)
 
     def weights(self, k: int) -> Weights:
         """A copy of what replica k's model saves."""

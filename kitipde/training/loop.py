@@ -24,7 +24,7 @@ from kitipde.training.batches import Fields, batch_order, draw
 from kitipde.training.checkpoint import Checkpoint, copy_best, forget_after, read_checkpoint, save_checkpoint
 from kitipde.training.ensemble import Ensemble
 from kitipde.training.interrupt import Interrupt
-from kitipde.training.objective import Objective, make_objective
+from kitipde.training.objective import UNITS, Objective, make_objective
 from kitipde.training.optimizer import MovingAverage, clip_gradients, join_states, make_optimizer, state_of
 from kitipde.training.origin import take_weights
 from kitipde.training.processes import Processes
@@ -32,7 +32,7 @@ from kitipde.training.provenance import peak_memory_bytes, provenance
 from kitipde.training.record import Record, epoch_note
 from kitipde.training.schedule import frames_wanted, learning_rate
 from kitipde.training.standing import Standing, TrainingData
-from kitipde.training.trouble import refuse_not_finite, told
+from kitipde.training.trouble import learnt_nothing, refuse_not_finite, target_size, told
 
 __all__ = ["Trainer"]
 
@@ -63,25 +63,28 @@ class Trainer:
     ) -> None:
         self.config, self.replicas, self.fabric, self.remark = config, replicas, fabric, remark
         self.processes = Processes(fabric)
-        self.ensemble = Ensemble([make_objective(config, replica, data.train) for replica in replicas])
+        self.ensemble = Ensemble([make_objective(config, replica, data) for replica in replicas])
         seeds = [replica.seed for replica in replicas]
         if start is None:
             take_weights(self.ensemble, config.training.start_from, seeds)
+            self.ensemble.each(lambda objective, _: objective.fit(data))
         optimizer = make_optimizer(config.optimizer, self.ensemble.objective.model, self.ensemble.trained(), seeds)
         self.forward, self.optimizer = fabric.setup(self.ensemble, optimizer)
         # Of one forward pass of one sample of one replica.
         self.flops = count_flops(self.ensemble.objective.model.eval(), data.train.inputs[:1].to(fabric.device))
         decay = config.training.ema
         self.average = None if decay is None else MovingAverage(self.ensemble.parameters(), decay)
-        self.train_fields = Fields(data.train, fabric.device)
-        self.validation_fields = Fields(data.validation, fabric.device)
         self.steps = math.ceil(len(data.train) / config.training.batch_size)
+        self.size = target_size(data)
         self.epoch, self.step, self.epoch_seconds = 0, 0, 0.0
         self.standings = [Standing() for _ in replicas]
         self.loss_sum = torch.zeros(len(replicas), dtype=torch.float64, device=fabric.device)
         self.best = [self.ensemble.weights(k) for k in range(len(replicas))]
         self.records = [Record(replica, config.training.tensorboard) for replica in replicas]
-        self._start_from(start)
+        self._start_from(start, data)
+        self.train_fields, self.validation_fields = (
+            Fields(*self.ensemble.fields(windows), fabric.device) for windows in (data.train, data.validation)
+        )
 
     def run(self, report: Callable[[int, int, str], None], interrupt: Interrupt) -> None:
         """Train until the last epoch, or until one of the replicas has stopped early.
@@ -117,6 +120,8 @@ class Trainer:
                     self._save()
                     saved = time.monotonic()
             self._write_facts()
+            if text := learnt_nothing(self.replicas, self.standings, self.config, self.size):
+                self.remark(text)
 
     # --- an epoch
 
@@ -175,7 +180,7 @@ class Trainer:
             clip_gradients(self.ensemble.parameters(), len(self.replicas), training.clip_norm)
         self.optimizer.step()
         if self.average is not None:
-            self.average.update()
+            self.average.update(done)
         if weight:
             self.loss_sum += errors.detach().sum(dim=(1, 2)) / errors.shape[2]
 
@@ -193,7 +198,7 @@ class Trainer:
         improved = self._validate(rows) if self.config.training.validates(self.epoch + 1) else {}
         for replica, row in zip(self.replicas, rows, strict=True):
             if not (math.isfinite(row["train_loss"]) and math.isfinite(row.get("validation_loss", 0.0))):
-                refuse_not_finite(replica, self.epoch + 1, self.config.optimizer.learning_rate)
+                refuse_not_finite(replica, self.epoch + 1, self.config, self.size)
             row["learning_rate"] = self.optimizer.param_groups[0]["lr"]
         self._count_collisions(rows)
         if self.config.training.track_condensation:
@@ -296,7 +301,7 @@ class Trainer:
         self.processes.gather([self.loss_sum, *self.ensemble.tallies()])
         for replica, finite in zip(self.replicas, self.loss_sum.isfinite().tolist(), strict=True):
             if not finite:
-                refuse_not_finite(replica, self.epoch + 1, self.config.optimizer.learning_rate)
+                refuse_not_finite(replica, self.epoch + 1, self.config, self.size)
         if not self.processes.first:
             return
         name = f"{self.epoch:06d}-{self.step:06d}"
@@ -321,7 +326,7 @@ class Trainer:
             if self.standings[k].best_epoch:
                 copy_best(replica.checkpoints_path, name, replica.best_path)
 
-    def _start_from(self, name: str | None) -> None:
+    def _start_from(self, name: str | None, data: TrainingData) -> None:
         if name is None:
             if self.processes.first:
                 for replica, record in zip(self.replicas, self.records, strict=True):
@@ -330,7 +335,7 @@ class Trainer:
                     record.restart(0)
             return
         try:
-            self._continue_from(name)
+            self._continue_from(name, data)
         except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
             if isinstance(error, InputError):
                 raise
@@ -338,17 +343,20 @@ class Trainer:
             reason = " ".join(str(error).split())[:200]
             raise InputError(f"the state {place} is not one of this run: {reason}; remove it, or begin anew") from error
 
-    def _continue_from(self, name: str) -> None:
-        states = []
-        for k, replica in enumerate(self.replicas):
-            weights, best, rest = read_checkpoint(replica.checkpoints_path, name)
-            self.ensemble.load_weights(k, weights)
+    def _continue_from(self, name: str, data: TrainingData) -> None:
+        states = [read_checkpoint(replica.checkpoints_path, name) for replica in self.replicas]
+        for k, state in enumerate(states):
+            self.ensemble.load_weights(k, state.weights)
+        # States of earlier versions lack the units of the loss: they follow from the weights and the data.
+        self.ensemble.each(lambda objective, _: objective.fit(data))
+        for k, (replica, (_, best, rest)) in enumerate(zip(self.replicas, states, strict=True)):
             self.best[k] = {name: tensor.to(self.fabric.device) for name, tensor in best.items()}
             self.standings[k] = Standing(**rest["standing"])
             self.epoch, self.step, self.epoch_seconds = rest["epoch"], rest["step"], float(rest["epoch_seconds"])
             self.standings[k].check(self.epoch, self.config.training.epochs, self.step, self.steps)
             for place, counter in self.ensemble.counters(k).items():
-                counter.copy_(rest["counters"][place])
+                if place in rest["counters"] or place not in UNITS:
+                    counter.copy_(rest["counters"][place])
                 if place.endswith("_tally") and not self.processes.first:
                     counter.zero_()
             if self.processes.first:
@@ -359,11 +367,10 @@ class Trainer:
                     copy_best(replica.checkpoints_path, name, replica.best_path)
                 # Lines of epochs that the state does not know yet will be written again.
                 self.records[k].restart(self.epoch)
-            states.append(rest)
         self.ensemble.each(lambda objective, _: self.processes.set_apart(objective))
-        self.optimizer.load_state_dict(join_states([state["optimizer"] for state in states]))
+        self.optimizer.load_state_dict(join_states([state.rest["optimizer"] for state in states]))
         if self.average is not None:
-            for held, *parts in zip(self.average.average, *(state["average"] for state in states), strict=True):
+            for held, *parts in zip(self.average.average, *(state.rest["average"] for state in states), strict=True):
                 held.copy_(torch.stack(parts) if len(parts) > 1 else parts[0])
 
     def _write_facts(self) -> None:

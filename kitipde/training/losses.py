@@ -1,22 +1,53 @@
-"""The training objective."""
+"""The training objective: the relative L2 error of each frame, safe where a target is nearly zero."""
+
+import math
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["relative_l2"]
+__all__ = ["FLOOR", "loss_units", "relative_l2"]
+
+FLOOR = 0.03
+"""Smallest norm that an error is divided by, as a share of the median norm of the training targets."""
+
+# Targets below this share of the root mean square are at rest: they say nothing of the size of the others.
+_AT_REST = 1e-3
+
+
+def loss_units(sizes: Float[Tensor, "samples frames"]) -> tuple[float, float]:
+    """The scale that errors and targets are multiplied by, and the floor of a target's root mean square.
+
+    The scale brings the targets to a size near 1, so that norms of float32 numbers can neither under- nor overflow. It
+    is a power of two: it changes no bit of a loss that was finite without it. The floor is 0.03 m, m the median over
+    samples and frames; targets at rest are left out of it, so that a dataset of which most is zero has a scale too.
+
+    Args:
+        sizes: root mean square over the points of each training target, in the units of the network; not all zero.
+    """
+    typical = float(sizes.square().mean().sqrt())
+    scale = 2.0 ** -round(math.log2(typical))
+    median = float(sizes[sizes >= _AT_REST * typical].median())
+    return scale, FLOOR * median * scale
 
 
 def relative_l2(
-    prediction: Float[Tensor, "batch frames *grid"], target: Float[Tensor, "batch frames *grid"]
+    prediction: Float[Tensor, "batch frames *grid"],
+    target: Float[Tensor, "batch frames *grid"],
+    scale: float | Float[Tensor, ""] = 1.0,
+    floor: float | Float[Tensor, ""] = 0.0,
 ) -> Float[Tensor, "batch frames"]:
-    """Relative L2 error of each frame, |û - u| / |u|, with finite gradient also at an exact fit.
+    """Relative L2 error of each frame, |c(û - u)| / max(|c u|, φ√n), with finite gradient also at an exact fit.
 
-    A target that is zero everywhere has no relative error; its error is divided by the smallest positive number
-    instead of making the whole batch NaN.
+    Args:
+        prediction: û.
+        target: u.
+        scale: c, which brings u to a size near 1.
+        floor: φ, the smallest root mean square over the n points of c u that an error is divided by.
     """
     # Autocast would take the norms in half precision.
     with torch.autocast(target.device.type, enabled=False):
         difference = prediction.to(target.dtype) - target
-        error, norm = (torch.linalg.vector_norm(field.flatten(2), dim=2) for field in (difference, target))
-    return error / norm.clamp_min(torch.finfo(norm.dtype).tiny)
+        error, norm = (torch.linalg.vector_norm((scale * field).flatten(2), dim=2) for field in (difference, target))
+        smallest = torch.as_tensor(floor * math.sqrt(target[0, 0].numel()), dtype=norm.dtype, device=norm.device)
+    return error / torch.maximum(norm, smallest.clamp_min(torch.finfo(norm.dtype).tiny))

@@ -76,11 +76,14 @@ def clip_gradients(parameters: Iterable[Tensor], replicas: int, longest: float) 
 
 
 class MovingAverage:
-    """Exponential moving average of parameters, w̄ ← β w̄ + (1 − β) w, started from the first weights.
+    """Exponential moving average of parameters, w̄ ← β_t w̄ + (1 − β_t) w after step t = 0, 1, …
+
+    β_t = min(β, (1 + t)/(10 + t)) forgets the first weights, which are random, in the first few steps: with a constant
+    β of 0.999 they would still make up three quarters of the average after 300.
 
     Args:
         parameters: what is averaged.
-        decay: β per step.
+        decay: β.
     """
 
     def __init__(self, parameters: Iterable[Tensor], decay: float) -> None:
@@ -89,9 +92,10 @@ class MovingAverage:
         self.average = [parameter.detach().clone() for parameter in self.parameters]
 
     @torch.no_grad()
-    def update(self) -> None:
-        """After a step of the optimizer."""
-        torch._foreach_lerp_(self.average, [each.detach() for each in self.parameters], 1 - self.decay)
+    def update(self, step: int) -> None:
+        """After the optimizer's step t, counted from 0 at the start of the training."""
+        decay = min(self.decay, (1 + step) / (10 + step))
+        torch._foreach_lerp_(self.average, [each.detach() for each in self.parameters], 1 - decay)
 
     @torch.no_grad()
     def swap(self) -> None:

@@ -16,6 +16,7 @@ from kitipde.collisions.residual import check_particles
 from kitipde.config import RunConfig
 from kitipde.config.load import write_config
 from kitipde.data.load import load_run_windows
+from kitipde.data.rollouts import check_rollout, times_used
 from kitipde.data.windows import Windows, split_samples
 from kitipde.denormals import denormals_flushed
 from kitipde.errors import InputError, blaming_settings
@@ -26,7 +27,7 @@ from kitipde.training.checkpoint import forget_unfinished, has_states, intact_ch
 from kitipde.training.interrupt import interruptible
 from kitipde.training.launch import launch, on_first
 from kitipde.training.loop import Trainer
-from kitipde.training.objective import check_unroll, fit
+from kitipde.training.objective import check_scales, check_unroll, fit
 from kitipde.training.optimizer import make_optimizer
 from kitipde.training.origin import check_start
 from kitipde.training.provenance import forget_peak_memory
@@ -60,6 +61,7 @@ def start_run(config: RunConfig, out: Path, overwrite: bool = False) -> Run:
             check_particles(config.residual, channels, data.train.grid)
         check_modes(config.model, data.train.grid)
         check_rotation(config.model, data.train.dimension)
+        check_rollout(config, dataset.path, times_used(dataset, config.data))
         _check_model(config, data)
         facts = RunFacts(
             dataset_path=str(dataset.path.resolve()),
@@ -69,6 +71,7 @@ def start_run(config: RunConfig, out: Path, overwrite: bool = False) -> Run:
             resolution=data.train.grid[0],
             version=kitipde.__version__,
             dataset_config=dict(dataset.config),
+            target_means=target_means(config, data),
         )
     if config.training.tensorboard:
         check_tensorboard()
@@ -173,6 +176,11 @@ def load_data(config: RunConfig, dataset: Dataset) -> TrainingData:
     )
 
 
+def target_means(config: RunConfig, data: TrainingData) -> dict[str, float]:
+    """Mean of each target field over the training split; those on a mesh are kept with its weights."""
+    return {config.data.target: data.targets.mean} if isinstance(data.train, Windows) else {}
+
+
 def _with_whole_paths(config: RunConfig) -> RunConfig:
     """A run that was killed before its first state may be continued from another folder."""
     source = config.training.start_from
@@ -184,6 +192,8 @@ def _with_whole_paths(config: RunConfig) -> RunConfig:
 def _check_model(config: RunConfig, data: TrainingData) -> None:
     """What only the model can tell: whether it unrolls so, has the layers whose gradients collide, fits the data."""
     training = config.training
+    if isinstance(data.train, Windows):
+        check_scales(config, data)
     plain = training.unroll == "autoregressive" and training.start_from is None
     simple = plain and config.optimizer.collisions.kind == "none"
     if simple and isinstance(data.train, Windows):
@@ -194,7 +204,7 @@ def _check_model(config: RunConfig, data: TrainingData) -> None:
             "be rounded to 0.25 m; allowed on a mesh: float32, tf32"
         )
     model = build_model(config, data.train.dimension, data.train.grid[0])
-    fit(config, model, data.train)
+    fit(config, model, data)
     check_unroll(training, model)
     if training.start_from is not None:
         check_start(training.start_from, model)

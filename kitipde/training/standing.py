@@ -2,9 +2,11 @@
 
 import math
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any
 
 from kitipde.data.mesh import MeshWindows
+from kitipde.data.statistics import FieldStatistics
 from kitipde.data.windows import Windows
 
 __all__ = ["Standing", "TrainingData"]
@@ -16,6 +18,16 @@ class TrainingData:
 
     train: Windows | MeshWindows
     validation: Windows | MeshWindows
+
+    @cached_property
+    def inputs(self) -> FieldStatistics:
+        """Of the inputs of the training split, on a grid."""
+        return FieldStatistics.of(self.train.inputs)
+
+    @cached_property
+    def targets(self) -> FieldStatistics:
+        """Of the targets of the training split, on a grid."""
+        return FieldStatistics.of(self.train.targets)
 
 
 @dataclass

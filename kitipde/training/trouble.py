@@ -1,18 +1,21 @@
-"""Trouble with disk or memory while a run is trained, as one line that says what would help."""
+"""Trouble with disk, memory or the loss while a run is trained, as one line that says what would help."""
 
 import gc
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
 import torch
 
+from kitipde.config import AirfoilOFormerConfig, RunConfig
+from kitipde.data.windows import Windows
 from kitipde.errors import InputError, NoMemoryError, SettingsError, out_of_memory
 from kitipde.runs import Replica
+from kitipde.training.standing import Standing, TrainingData
 
-__all__ = ["refuse_not_finite", "told"]
+__all__ = ["learnt_nothing", "refuse_not_finite", "target_size", "told"]
 
 
 @contextmanager
@@ -44,17 +47,61 @@ def told(folder: Path, batch: int, replicas: int, attempt: Callable[[int], None]
         raise _batch_too_large(error, batch, replicas, attempt) from None
 
 
-def refuse_not_finite(replica: Replica, epoch: int, learning_rate: float) -> NoReturn:
+def target_size(data: TrainingData) -> float:
+    """Root mean square of the targets of the training split; 1 on a mesh, where the loss has units of its own."""
+    return float(data.targets.sizes(0.0, 1.0).square().mean().sqrt()) if isinstance(data.train, Windows) else 1.0
+
+
+def refuse_not_finite(replica: Replica, epoch: int, config: RunConfig, size: float) -> NoReturn:
     """End a training whose loss has left the finite numbers.
+
+    Args:
+        replica: whose loss it is.
+        epoch: from 1.
+        config: settings of the run.
+        size: see `target_size`.
 
     Raises:
         SettingsError: always.
     """
     kept = f"; the last good state is in {replica.checkpoints_path}" if replica.best_path.is_file() else ""
-    raise SettingsError(
-        f"the loss of seed {replica.seed} is not finite in epoch {epoch}: lower optimizer.learning_rate "
-        f"(now {learning_rate:g}){kept}"
-    )
+    advice = _normalise(config, size)
+    advice = advice or f"lower optimizer.learning_rate (now {config.optimizer.learning_rate:g})"
+    raise SettingsError(f"the loss of seed {replica.seed} is not finite in epoch {epoch}: {advice}{kept}")
+
+
+def learnt_nothing(
+    replicas: Sequence[Replica], standings: Sequence[Standing], config: RunConfig, size: float
+) -> str | None:
+    """What to say of a training whose networks are no better than a constant, if any is not.
+
+    Args:
+        replicas: the seeds.
+        standings: how far each has come.
+        config: settings of the run.
+        size: see `target_size`.
+    """
+    if isinstance(config.model, AirfoilOFormerConfig):
+        return None
+    poor = [
+        (str(replica.seed), standing.best_loss)
+        for replica, standing in zip(replicas, standings, strict=True)
+        if standing.best_epoch and standing.best_loss >= 1
+    ]
+    if not poor:
+        return None
+    seeds, losses = zip(*poor, strict=True)
+    which = f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {', '.join(seeds)}"
+    constant = "zero" if config.data.normalize == "none" else "the mean of the training targets"
+    advice = _normalise(config, size) or "train longer, or with another learning rate or network"
+    return f"{which}: a validation loss of {min(losses):.3g} is no better than predicting {constant}; {advice}"
+
+
+def _normalise(config: RunConfig, size: float) -> str | None:
+    """The advice to normalise, where fields far from a size of 1 are given to the network as they are."""
+    if config.data.normalize != "none" or 1e-2 < size < 1e2:
+        return None
+    return f"{config.data.target} has values of size {size:.2g}: set data.normalize=standard"
 
 
 def _batch_too_large(

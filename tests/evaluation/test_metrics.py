@@ -201,9 +201,9 @@ def test_float32_fields_are_measured_in_float64():
 
 def test_measuring_in_chunks_changes_nothing(monkeypatch: pytest.MonkeyPatch):
     truth, guess = random_fields(7, 2, 20), random_fields(7, 2, 20, seed=1)
-    whole, whole_spectra = measure(guess, truth, (1.0,))
+    whole, whole_spectra = measure(guess, truth, (1.0,), 0.3)
     monkeypatch.setattr("kitipde.evaluation.metrics._CHUNK_VALUES", 90)
-    chunked, chunked_spectra = measure(guess, truth, (1.0,))
+    chunked, chunked_spectra = measure(guess, truth, (1.0,), 0.3)
     for name in FrameErrors.__dataclass_fields__:
         torch.testing.assert_close(getattr(chunked, name), getattr(whole, name))
     torch.testing.assert_close(chunked_spectra.error, whole_spectra.error)
@@ -212,9 +212,9 @@ def test_measuring_in_chunks_changes_nothing(monkeypatch: pytest.MonkeyPatch):
 
 def test_batches_join_to_the_errors_of_the_whole():
     truth, guess = random_fields(5, 2, 20), random_fields(5, 2, 20, seed=1)
-    whole, spectra = measure(guess, truth, (1.0,))
-    first, first_spectra = measure(guess[:2], truth[:2], (1.0,))
-    rest, rest_spectra = measure(guess[2:], truth[2:], (1.0,))
+    whole, spectra = measure(guess, truth, (1.0,), 0.3)
+    first, first_spectra = measure(guess[:2], truth[:2], (1.0,), 0.3)
+    rest, rest_spectra = measure(guess[2:], truth[2:], (1.0,), 0.3)
     torch.testing.assert_close(join([first, rest]).mse, whole.mse)
     torch.testing.assert_close(join_spectra([first_spectra, rest_spectra]).prediction, spectra.prediction)
 

@@ -19,6 +19,7 @@ from kitipde.training.ensemble import Ensemble, Weights
 from kitipde.training.objective import fit, make_objective
 from kitipde.training.run import continue_run, start_run, train
 from kitipde.training.schedule import frames_wanted
+from kitipde.training.standing import TrainingData
 from tests.data.mesh_files import RECIPE, write_mesh_data
 from tests.training.conftest import StopAfter
 from tests.training.test_replicas import assert_close_runs
@@ -59,7 +60,7 @@ def fitted(data: Path, *assignments: str) -> tuple[MeshOperator, MeshWindows]:
     model = build_model(config, 2, 240)
     assert isinstance(windows, MeshWindows)
     assert isinstance(model, MeshOperator)
-    fit(config, model, windows)
+    fit(config, model, TrainingData(windows, windows))
     return model.eval(), windows
 
 
@@ -160,11 +161,13 @@ def test_seeds_at_once_are_seeds_alone(mesh_file, tmp_path, kind: str) -> None:
     assert seeds[0] != seeds[1]
 
 
-def first_gradients(data: Path, run: Run, seeds: range) -> tuple[Weights, Weights]:
+def first_gradients(path: Path, run: Run, seeds: range) -> tuple[Weights, Weights]:
     """Errors and gradients of the first step, stacked along the seeds, which the optimizer has not touched yet."""
     with open_dataset(data) as dataset:
         windows = load_run_windows(dataset, run.config, range(5))
-    ensemble = Ensemble([make_objective(run.config, run.replica(seed), windows) for seed in seeds]).train()
+    ensemble = Ensemble(
+        [make_objective(run.config, run.replica(seed), TrainingData(windows, windows)) for seed in seeds]
+    ).train()
     # Each seed has a batch of its own.
     batches = torch.stack([torch.arange(seed, seed + 2) for seed in seeds])
     errors = ensemble(windows.inputs[batches], windows.targets[batches])

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from kitipde.config import DataConfig, OptimizerConfig, ScheduleConfig, TrainingConfig
-from kitipde.data.windows import Windows, split_samples
+from kitipde.data.windows import split_samples
 from kitipde.errors import InputError
 from kitipde.models import rollout
 from kitipde.training.batches import Fields, batch_order, draw
@@ -126,14 +126,15 @@ def test_the_state_of_stacked_replicas_comes_apart_and_together_again() -> None:
 def test_the_moving_average_follows_its_formula_and_leaves_the_weights() -> None:
     parameter = nn.Parameter(torch.tensor([1.0]))
     average, expected = MovingAverage([parameter], 0.8), 1.0
-    for value in (2.0, -1.0, 5.0):
+    for step, value in enumerate((2.0, -1.0, 5.0, *range(50))):
         parameter.data.fill_(value)
-        average.update()
-        expected = 0.8 * expected + 0.2 * value
+        average.update(step)
+        decay = min(0.8, (1 + step) / (10 + step))
+        expected = decay * expected + (1 - decay) * value
     average.swap()
     assert math.isclose(parameter.item(), expected, rel_tol=1e-6)
     average.swap()
-    assert parameter.item() == 5.0
+    assert parameter.item() == 49.0
 
 
 class Halving(nn.Module):
@@ -148,7 +149,7 @@ class Halving(nn.Module):
 
 
 def objective(unroll: str, **settings) -> Objective:
-    return Objective(Halving(), TrainingConfig.model_validate({"unroll": unroll, **settings}), 2.0).train()
+    return Objective(Halving(), TrainingConfig.model_validate({"unroll": unroll, **settings})).train()
 
 
 FRAMES = torch.randn(4, 7, 16, generator=torch.Generator().manual_seed(3))
@@ -201,14 +202,14 @@ def test_noise_is_for_training_and_evaluation_is_the_whole_rollout(unroll: str) 
 
 def test_the_noise_has_the_deviation_that_was_asked_for() -> None:
     module = objective("autoregressive", input_noise=0.25)
+    module.noise_size.fill_(2.0)
     noisy = module._noisy(torch.zeros(50, 4, 1000))
     assert math.isclose(float(noisy.std()), 0.25 * 2.0, rel_tol=0.01)
 
 
 @pytest.mark.parametrize("resident", [True, False])
 def test_batches_come_in_order_whether_held_on_the_device_or_fetched(resident: bool) -> None:
-    windows = Windows(GIVEN, WANTED, (0, 1, 2, 3), (), None, "u", "1")
-    fields = Fields(windows, torch.device("cpu"), resident)
+    fields = Fields(GIVEN, WANTED, torch.device("cpu"), resident)
     indices = [torch.tensor([[0, 3], [1, 1]]), torch.tensor([[2], [0]])]
     got = list(fields.batches(indices))
     assert len(got) == 2

@@ -1,0 +1,130 @@
+"""Mean and standard deviation of the fields to train on, and the fields in these units.
+
+Everything is taken in float64: a pressure of 101325 Pa that varies by 1 Pa, or a concentration of 1e-20, is a field
+like any other. Values are cast to float32, for the network, only after they have been standardised.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Float32, Float64
+from torch import Tensor
+
+from kitipde.errors import InputError
+
+__all__ = ["FieldStatistics", "in_units", "refuse_constant", "refuse_too_large"]
+
+# Values converted at once: bounds the float64 copies to some 30 MB.
+_CHUNK_VALUES = 2**22
+
+# A deviation below this many roundings of the mean is rounding itself.
+_ROUNDINGS = 2.0
+
+# Largest and smallest size of values that a network may see unscaled: beyond it their squares, or steps of their
+# gradients, leave the normal numbers of float32 by far.
+_LARGEST, _SMALLEST = 2.0**120, 2.0**-120
+
+
+@dataclass(frozen=True)
+class FieldStatistics:
+    """Moments of a field, frame by frame, from which those of the whole follow without cancellation.
+
+    Attributes:
+        means: ⟨u⟩ of each sample and frame.
+        variances: ⟨(u − ⟨u⟩)²⟩ of each sample and frame.
+        points: of a frame.
+        largest: max |u|.
+        rounding: relative distance of neighbouring numbers of the type that the field is stored in.
+    """
+
+    means: Float64[Tensor, "samples frames"]
+    variances: Float64[Tensor, "samples frames"]
+    points: int
+    largest: float
+    rounding: float
+
+    @classmethod
+    def of(cls, field: Float[Tensor, "samples frames *grid"]) -> "FieldStatistics":
+        """The statistics of some windows."""
+        means, variances, largest = [], [], 0.0
+        for part in _chunks(field):
+            values = part.double().flatten(2)
+            means.append(values.mean(2))
+            variances.append((values - means[-1][..., None]).square().mean(2))
+            largest = max(largest, float(values.abs().max()))
+        points = field[0, 0].numel()
+        return cls(torch.cat(means), torch.cat(variances), points, largest, torch.finfo(field.dtype).eps)
+
+    @property
+    def mean(self) -> float:
+        """Over all samples, frames and points."""
+        return float(self.means.mean())
+
+    @property
+    def deviation(self) -> float:
+        """Standard deviation over all samples, frames and points (n − 1)."""
+        variance = self.variances.mean() + (self.means - self.means.mean()).square().mean()
+        count = self.means.numel() * self.points
+        return float((variance * count / max(count - 1, 1)).sqrt())
+
+    def sizes(self, mean: float, deviation: float) -> Float64[Tensor, "samples frames"]:
+        """Root mean square over the points of each frame of (u − mean) / deviation."""
+        return (self.variances + (self.means - mean).square()).sqrt() / deviation
+
+
+def in_units(
+    field: Float[Tensor, "samples frames *grid"], mean: float, deviation: float
+) -> Float32[Tensor, "samples frames *grid"]:
+    """(u − mean) / deviation, in float32; the field itself where there is nothing to do."""
+    if (mean, deviation) == (0.0, 1.0):
+        return field.float()
+    result = torch.empty(field.shape)
+    for part, place in zip(_chunks(field), _chunks(result), strict=True):
+        place.copy_((part.double() - mean) / deviation)
+    return result
+
+
+def refuse_constant(statistics: FieldStatistics, setting: str, name: str, instead: str) -> None:
+    """Refuse a field without a deviation to divide by.
+
+    Args:
+        statistics: of the training split.
+        setting: that names the field.
+        name: of the field.
+        instead: what else can be done.
+
+    Raises:
+        InputError: the field is the same everywhere, or varies by no more than the rounding of its values.
+    """
+    mean, deviation = statistics.mean, statistics.deviation
+    if deviation > _ROUNDINGS * statistics.rounding * abs(mean):
+        return
+    found = f"is {mean:g} everywhere in the training samples"
+    if deviation:
+        bits = 32 if statistics.rounding > 1e-10 else 64
+        found = (
+            f"varies by {deviation:.2g} about a mean of {mean:g} in the training samples, which is the rounding of "
+            f"float{bits}"
+        )
+    raise InputError(f"{setting}={name} {found}, so data.normalize=standard cannot scale it: {instead}")
+
+
+def refuse_too_large(statistics: FieldStatistics, setting: str, name: str) -> None:
+    """Refuse a field whose values float32 cannot hold, for a network that is to see them as they are.
+
+    Raises:
+        InputError: naming the size.
+    """
+    typical = float(statistics.sizes(0.0, 1.0).square().mean().sqrt())
+    if statistics.largest < _LARGEST and (typical > _SMALLEST or not typical):
+        return
+    size = statistics.largest if statistics.largest >= _LARGEST else typical
+    raise InputError(
+        f"{setting}={name} has values of size {size:.2g}, with which a network cannot compute in float32: "
+        "set data.normalize=standard"
+    )
+
+
+def _chunks(field: Tensor) -> Iterator[Tensor]:
+    yield from field.split(max(1, _CHUNK_VALUES // field[0].numel()))
