@@ -46,7 +46,9 @@ def write_line_data(
     return path
 
 
-def write_plane_data(path: Path, samples: int = 10, points: int = 16, frames: int = 6) -> Path:
+def write_plane_data(
+    path: Path, samples: int = 10, points: int = 16, frames: int = 6, times: np.ndarray | None = None
+) -> Path:
     """Waves that travel along x: frame t is the first one moved by t/16 of the domain."""
     rng = np.random.default_rng(1)
     x, y = np.meshgrid(np.arange(points) / points, np.arange(points) / points, indexing="ij")
@@ -57,7 +59,7 @@ def write_plane_data(path: Path, samples: int = 10, points: int = 16, frames: in
         equation="navier-stokes",
         config="{}",
         coordinates=(
-            coordinate("time", np.arange(frames, dtype=float)),
+            coordinate("time", np.arange(frames, dtype=float) if times is None else times),
             coordinate("x", np.arange(points) / points),
             coordinate("y", np.arange(points) / points),
         ),

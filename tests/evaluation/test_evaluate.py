@@ -26,7 +26,7 @@ from kitipde.runs import Run, open_run
 from kitipde.studies.plans import study
 from kitipde.studies.pooled import pooled_results
 from kitipde.studies.results import collect_results, write_results
-from tests.evaluation.conftest import train_tiny
+from tests.evaluation.conftest import train_tiny, write_line_data, write_plane_data
 
 
 def by_hand(run: Run, seed: int, data: Path, samples: slice, stride: int = 1) -> tuple[np.ndarray, np.ndarray]:
@@ -333,3 +333,52 @@ def test_samples_of_the_same_seeds_are_not_tested_on(trained_on_generated: Run, 
         evaluate_runs([run], make_burgers(tmp_path / "shorter.h5", 8, 64), [32])
     other = make_burgers(tmp_path / "viscous.h5", 8, 64, viscosity=0.2)
     assert evaluate_runs([run], other, [32])[0].metrics.sizes["sample"] == 8
+
+
+def test_a_run_of_an_earlier_version_takes_the_training_mean_from_its_dataset(
+    vanilla_run: Run, line_data: Path, new_line_data: Path, tmp_path: Path
+):
+    copy, remarks = tmp_path / "old", []
+    shutil.copytree(vanilla_run.path, copy, ignore=shutil.ignore_patterns("evaluation"))
+    facts = json.loads((copy / "run.json").read_text())
+    with h5py.File(line_data) as file:
+        assert facts.pop("target_means")["u"] == pytest.approx(np.mean(file["u"][:4], dtype=np.float64))
+    (copy / "run.json").write_text(json.dumps(facts))
+    new, old = (evaluate_runs([path], None, [32])[0] for path in (vanilla_run.path, copy))
+    expected = new.errors("relative_l2_deviation", 32)
+    np.testing.assert_array_equal(old.errors("relative_l2_deviation", 32), expected)
+    assert np.isfinite(expected).all()
+    (copy / "run.json").write_text(json.dumps({**facts, "dataset_path": "gone.h5"}))
+    (gone,) = evaluate_runs([copy], new_line_data, [32], remark=remarks.append)
+    assert any("the mean of its training targets is not known" in text for text in remarks)
+    assert summarise([gone])[0].relative_l2_deviation.mean is None
+    assert summarise([gone])[0].relative_l2.mean is not None
+
+
+def test_samples_without_a_relative_error_are_counted(kitipde, vanilla_run: Run, tmp_path: Path):
+    data = write_line_data(tmp_path / "rest.h5", samples=6, seed=8)
+    with h5py.File(data, "r+") as file:
+        file["u"][2:4] = 0.0
+    result = kitipde("evaluate", vanilla_run.path, "--data", data, "--resolutions", "32", "--json")
+    (row,) = json.loads(result.out)
+    assert (row["relative_l2"]["undefined"], row["mse"]["undefined"], row["samples"]) == (2, 0, 6)
+    assert "2 of 6 samples at 32 points have a truth of zero" in result.err
+
+
+def test_longer_rollouts_need_the_target_among_the_inputs_and_one_time_step(
+    kitipde, train_run: Callable[..., Run], tmp_path: Path
+):
+    data = {}
+    for name, times in (("even", np.arange(6.0)), ("uneven", np.array([0.0, 1.0, 2.0, 3.0, 5.0, 9.0]))):
+        data[name] = tmp_path / f"{name}.h5"
+        write_plane_data(data[name], times=times)
+    settings = "data: {input: vorticity, target: vorticity, input_frames: 2, output_frames: %d, resolution: 8}"
+    short = train_run(data["even"], "one-frame", settings % 1).path
+    uneven = train_run(data["uneven"], "one-frame-uneven", settings % 1).path
+    for verb, more in (("evaluate", ()), ("predict", ("--out", tmp_path / "out.h5", "--overwrite"))):
+        for run, file, frames, code in ((short, "even", 4, 0), (uneven, "uneven", 1, 0), (short, "uneven", 4, 2)):
+            result = kitipde(
+                verb, run, "--data", data[file], "--frames", frames, *more, *(("--overwrite",) * bool(more))
+            )
+            assert result.code == code, result.err
+            assert code == 0 or "1 to 4 apart" in result.err

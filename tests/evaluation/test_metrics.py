@@ -5,6 +5,8 @@ import math
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from kitipde.evaluation.metrics import (
     FrameErrors,
@@ -245,3 +247,27 @@ def test_power_above_counts_the_modes_at_and_beyond_the_coarse_nyquist():
 def test_fields_of_different_shape_are_refused():
     with pytest.raises(ValueError, match="differ in shape"):
         measure(torch.zeros(1, 1, 8), torch.zeros(1, 1, 4), (1.0,))
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.floats(-30, 30), st.floats(-1e6, 1e6))
+def test_errors_of_deviations_are_the_same_in_every_unit(exponent: float, offset: float):
+    truth, amplitude = random_fields(4, 3, 32), 10.0**exponent
+    guess = truth + 0.01 * random_fields(4, 3, 32, seed=1)
+    unit = over_rollout(measure(guess, truth, (1.0,), 0.2)[0])
+    errors, _ = measure(amplitude * (guess + offset), amplitude * (truth + offset), (1.0,), amplitude * (0.2 + offset))
+    scaled = over_rollout(errors)
+    for name in ("nrmse", "relative_l2_deviation"):
+        torch.testing.assert_close(getattr(scaled, name), getattr(unit, name), rtol=1e-6, atol=0)
+    torch.testing.assert_close(errors.correlation, measure(guess, truth, (1.0,))[0].correlation, rtol=1e-6, atol=0)
+    torch.testing.assert_close(scaled.rmse, amplitude * unit.rmse, rtol=1e-6, atol=0)
+
+
+def test_the_relative_error_of_deviations_is_its_formula():
+    truth, guess = random_fields(4, 3, 32) + 5.0, random_fields(4, 3, 32, seed=1)
+    errors, _ = measure(guess, truth, (1.0,), 4.5)
+    squares = (guess - truth).square().sum(2), (truth - 4.5).square().sum(2)
+    torch.testing.assert_close(errors.relative_l2_deviation, (squares[0] / squares[1]).sqrt())
+    whole = (squares[0].sum(1) / squares[1].sum(1)).sqrt()
+    torch.testing.assert_close(over_rollout(errors).relative_l2_deviation, whole)
+    assert over_rollout(measure(guess, truth, (1.0,))[0]).relative_l2_deviation.isnan().all(), "the mean is not known"

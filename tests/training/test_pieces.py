@@ -15,6 +15,7 @@ from kitipde.training.losses import relative_l2
 from kitipde.training.objective import Objective
 from kitipde.training.optimizer import MovingAverage, clip_gradients, join_states, make_optimizer, state_of
 from kitipde.training.schedule import learning_rate
+from tests.training.conftest import trained
 
 
 def test_the_relative_error_of_a_scaled_field_is_the_scaling() -> None:
@@ -223,3 +224,12 @@ def test_numbers_drawn_depend_on_their_seeds_alone() -> None:
     assert torch.equal(draw(10, 100, 3, 4), draw(10, 100, 3, 4))
     assert not torch.equal(draw(10, 100, 3, 4), draw(10, 100, 4, 3))
     assert set(draw(3, 100, 0).tolist()) == {0, 1, 2}
+
+
+def test_the_documented_average_is_as_good_as_the_weights_after_300_steps(tmp_path, burgers_file) -> None:
+    options = ("training.epochs=75", "training.validate_every=75", "data.normalize=standard", "schedule.name=cosine")
+    raw, averaged = (
+        trained(burgers_file, tmp_path / name, *options, *more).replicas[0].metrics()[-1]["validation_loss"]
+        for name, more in (("raw", ()), ("averaged", ("training.ema=0.999",)))
+    )
+    assert averaged < 1.05 * raw

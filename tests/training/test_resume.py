@@ -1,5 +1,6 @@
 """A run that was stopped and continued is the run that was not."""
 
+import hashlib
 import json
 import random
 import shutil
@@ -15,6 +16,7 @@ from safetensors.torch import load_file
 
 from kitipde.errors import InputError
 from kitipde.runs import open_run
+from kitipde.training.objective import UNITS
 from kitipde.training.run import continue_run, train
 from tests.conftest import TINY, settings
 from tests.training.conftest import StopAfter, new_run, stopped_and_continued, trained
@@ -193,3 +195,21 @@ def test_a_need_of_collisions_is_told_unless_they_die_out(burgers_file, tmp_path
     remarks: list[str] = []
     train(new_run(burgers_file, tmp_path / "run", *settings), StopAfter(), remarks.append)
     assert remarks.count("the network needs them") == warned
+
+
+def test_a_state_of_an_earlier_version_that_lacks_the_units_of_the_loss_continues(tmp_path, burgers_file) -> None:
+    options = ("data.normalize=standard", "training.input_noise=0.01", "training.seeds=2")
+    whole = trained(burgers_file, tmp_path / "whole", *options)
+    run = new_run(burgers_file, tmp_path / "run", *options)
+    with pytest.raises(KeyboardInterrupt):
+        train(run, StopAfter(6), print)
+    for replica in run.replicas:
+        (folder,) = replica.checkpoints_path.iterdir()
+        state = torch.load(folder / "state.pt", weights_only=True)
+        state["counters"] = {name: value for name, value in state["counters"].items() if name not in UNITS}
+        torch.save(state, folder / "state.pt")
+        manifest = json.loads((folder / "manifest.json").read_text())
+        manifest["state.pt"] = hashlib.sha256((folder / "state.pt").read_bytes()).hexdigest()
+        (folder / "manifest.json").write_text(json.dumps(manifest))
+    train(continue_run(run.path), StopAfter(), print)
+    assert_same(whole.path, run.path)
