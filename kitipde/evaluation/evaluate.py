@@ -12,6 +12,7 @@ from datagen.store import Dataset, open_dataset
 from kitipde.config import DataConfig
 from kitipde.data.windows import Windows, load_windows
 from kitipde.errors import InputError
+from kitipde.evaluation.coordinates import with_coordinates
 from kitipde.evaluation.labels import label_runs
 from kitipde.evaluation.metrics import FrameErrors, Spectra, join, join_spectra, measure, over_rollout, power_above
 from kitipde.evaluation.records import Evaluation, Examples, Measured, merge_resolutions, to_metrics
@@ -45,6 +46,7 @@ def evaluate_runs(
     resolutions: Sequence[int] = (),
     *,
     frames: int | None = None,
+    coordinates: str | None = None,
     stored: bool = False,
     progress: Progress = lambda done, total, note: None,
     remark: Remark = lambda text: None,
@@ -58,6 +60,8 @@ def evaluate_runs(
         data: a dataset file; None for the one that each run was trained on.
         resolutions: points per axis to evaluate at; none for half, all and twice those of training.
         frames: frames to predict; None for as many as in training.
+        coordinates: what an FNO trained with published coordinates is given on other grids: their interpolant, or those
+            of each grid, as published; None for what its settings say.
         stored: without `resolutions`, take those of an earlier evaluation, if there is one, and that of training.
         progress: told (samples done, samples in all, note).
         remark: told what a person should know.
@@ -71,6 +75,8 @@ def evaluate_runs(
         raise InputError(f"a run is given twice: {', '.join(str(run.path) for run in runs)}")
     if frames is not None:
         runs = [with_frames(run, frames) for run in runs]
+    if coordinates is not None:
+        runs = [with_coordinates(run, coordinates) for run in runs]
     labels = label_runs(runs)
     plans = [_plan(run, label, data, resolutions, remark) for run, label in zip(runs, labels, strict=True)]
     if stored and not resolutions:

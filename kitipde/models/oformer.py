@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from kitipde.collisions.residual import make_residuals
 from kitipde.config import OFormerConfig, ResidualConfig
 from kitipde.models.attention import CrossAttention, CrossBlock, EncoderBlock, GaussianFeatures, SelfAttention
-from kitipde.models.fno import grid_coordinates
+from kitipde.models.coordinates import grid_coordinates
 
 __all__ = ["OFormer", "pointwise_network"]
 
@@ -77,7 +77,7 @@ class OFormer(nn.Module):
     ) -> Float[Tensor, "batch steps *grid"]:
         """The next `steps` frames on the grid of the input."""
         grid = a.shape[2:]
-        positions = grid_coordinates(a, endpoint=False)[0].flatten(1).T
+        positions = grid_coordinates(grid, a.dtype, a.device)
         latent = self._latent(a.flatten(2).transpose(1, 2), positions)
         return self.decoder(latent, positions, steps).unflatten(-1, grid)
 
