@@ -115,12 +115,12 @@ def build_model(config: RunConfig, dimension: int, points: int | None = None) ->
             one grid, or on a mesh of the published size.
     """
     frames = config.data.input_frames
+    trained_on = None if points is None else (points,) * dimension
     match config.model:
         case FNOConfig():
-            trained_on = None if points is None else (points,) * dimension
             return Normalised(FNO(config.model, config.residual, dimension, frames, 1, trained_on))
         case OFormerConfig():
-            return Normalised(OFormer(config.model, config.residual, dimension, frames))
+            return Normalised(OFormer(config.model, config.residual, dimension, frames, trained_on))
         case AirfoilOFormerConfig():
             return MeshOperator(config.model, config.residual, frames, points or PUBLISHED_NODES)
 

@@ -22,7 +22,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["CoordinateKind", "Coordinates", "grid_coordinates", "interpolate"]
+__all__ = ["CoordinateKind", "Coordinates", "grid_coordinates", "interpolate", "resample"]
 
 CoordinateKind = Literal["interpolated", "published", "harmonics", "none"]
 
@@ -70,19 +70,29 @@ class Coordinates:
         return interpolate(values, points).to(like.dtype)[None]
 
 
-def interpolate(values: Float[Tensor, " given"], points: int) -> Float[Tensor, " points"]:
+def interpolate(values: Float[Tensor, "*shape given"], points: int) -> Float[Tensor, "*shape points"]:
     """The trigonometric interpolant of values on a periodic grid, on a grid of any other number of points.
 
-    Of an even number of values the highest wave, ĉ cos(πmx/L), keeps its whole power.
+    Of an even number of values the highest wave, ĉ cos(πmx/L), keeps its whole power. On a coarser grid the interpolant
+    is sampled, not truncated.
     """
-    given = len(values)
+    given = values.shape[-1]
     spectrum = torch.fft.rfft(values, norm="forward")
     if given % 2 == 0:
         # On a finer grid this mode stands for two, k = m/2 and −m/2.
-        spectrum = torch.cat([spectrum[:-1], spectrum[-1:] / 2])
+        spectrum = torch.cat([spectrum[..., :-1], spectrum[..., -1:] / 2], dim=-1)
     # The smallest multiple of the wanted grid that holds every mode.
     finer = given // points + 1
-    return torch.fft.irfft(spectrum, n=finer * points, norm="forward")[::finer]
+    return torch.fft.irfft(spectrum, n=finer * points, norm="forward")[..., ::finer]
+
+
+def resample(fields: Float[Tensor, "batch channels *grid"], grid: Sequence[int]) -> Float[Tensor, "batch channels *to"]:
+    """The trigonometric interpolant of periodic fields on another grid, computed in float64."""
+    result = fields.double()
+    for axis, points in enumerate(grid, start=2):
+        if result.shape[axis] != points:
+            result = interpolate(result.movedim(axis, -1), points).movedim(-1, axis)
+    return result.to(fields.dtype)
 
 
 def grid_coordinates(
