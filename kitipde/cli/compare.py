@@ -21,6 +21,9 @@ def compare(
     resolution: Annotated[
         int | None, typer.Option(min=1, help="Points per axis; by default those of training.")
     ] = None,
+    coordinates: Annotated[
+        str | None, typer.Option(help="As for `kitipde evaluate`: interpolated or published.")
+    ] = None,
     metric: Annotated[
         str,
         typer.Option(help="Which error: relative_l2, mse, rmse, relative_h1, …; on a mesh momentum_rmse, lift_rmse, …"),
@@ -31,7 +34,9 @@ def compare(
     from kitipde.evaluation import compare_runs
 
     with progress("evaluate", "samples") as report:
-        comparison = compare_runs(run_a, run_b, data, resolution, metric, progress=report, remark=remark)
+        comparison = compare_runs(
+            run_a, run_b, data, resolution, metric, coordinates=coordinates, progress=report, remark=remark
+        )
     for text in comparison.remarks:
         remark(text)
     if as_json:

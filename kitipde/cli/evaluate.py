@@ -27,6 +27,13 @@ def evaluate(
         typer.Option(help="Points per axis, comma-separated; by default half, all and twice those of training."),
     ] = None,
     frames: Annotated[int | None, typer.Option(min=1, help="Frames to predict; by default as in training.")] = None,
+    coordinates: Annotated[
+        str | None,
+        typer.Option(
+            help="Coordinates on grids other than that of the training: interpolated, or published (each grid's own); "
+            "by default as model.coordinates says."
+        ),
+    ] = None,
     maps: Annotated[bool, typer.Option("--maps", help="Also write error figures into each run's folder.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
@@ -39,12 +46,20 @@ def evaluate(
     if all_on_mesh(runs):
         if resolutions is not None:
             raise InputError(f"--resolutions {resolutions}: runs on a mesh have the nodes they have; leave it out")
+        if coordinates is not None:
+            raise InputError(f"--coordinates {coordinates}: runs on a mesh have one grid; leave it out")
         evaluate_on_mesh(runs, data, frames, maps=maps, as_json=as_json)
         return
 
     with progress("evaluate", "samples") as report:
         evaluations = evaluate_runs(
-            runs, data, parse_resolutions(resolutions), frames=frames, progress=report, remark=remark
+            runs,
+            data,
+            parse_resolutions(resolutions),
+            frames=frames,
+            coordinates=coordinates,
+            progress=report,
+            remark=remark,
         )
     rows = summarise(evaluations)
     if as_json:
@@ -101,9 +116,11 @@ def _show(evaluations: Sequence["Evaluation"], rows: Sequence["Summary"]) -> Non
     title = f"Errors: mean over test samples{', ± standard deviation over seeds' if several else ''}"
     names = [evaluation.run.name for evaluation in evaluations]
     own_names = len(set(names)) == len(names)
-    subjects = {evaluation.subject.description for evaluation in evaluations}
+    notes = sorted({evaluation.subject.description for evaluation in evaluations})
+    if any(row.coordinates == "published" for row in rows):
+        notes.append("coordinates as published: each grid's own")
     show_table(
-        f"{title} ({'; '.join(sorted(subjects))})",
+        f"{title} ({'; '.join(notes)})",
         header,
         [
             (

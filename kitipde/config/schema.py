@@ -32,7 +32,12 @@ class FNOConfig(Section):
         layers: Fourier layers.
         activation: applied once after each Fourier layer but the last, and in the projection.
         projection_width: hidden channels of the projection.
-        grid_endpoint: whether the coordinate channel includes the right end of the domain, as in the original code.
+        coordinates: what the network is given of the place x beside its input, for each axis of n points of length L.
+            `published`: j/n at point j, on every grid; `interpolated`: the same on the grid of the training, on others
+            the trigonometric interpolant of what it was there; `harmonics`: sin(2πkx/L) and cos(2πkx/L) for k = 1 … K;
+            `none`: nothing.
+        harmonics: K of these; fewer than half of the points to train on.
+        grid_endpoint: whether `published` and `interpolated` count j/(n − 1), as in the original code.
         initialisation: `original` draws spectral weights uniformly from [0, 1/width²), `library` as neuraloperator.
     """
 
@@ -42,6 +47,8 @@ class FNOConfig(Section):
     layers: Count = 4
     activation: Literal["relu", "gelu"] = "gelu"
     projection_width: Count = 128
+    coordinates: Literal["interpolated", "published", "harmonics", "none"] = "interpolated"
+    harmonics: Count = 4
     grid_endpoint: bool = False
     initialisation: Literal["original", "library"] = "original"
 

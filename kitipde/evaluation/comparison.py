@@ -9,6 +9,7 @@ import numpy as np
 from datagen.store import open_dataset
 from kitipde.data.windows import split_samples
 from kitipde.errors import InputError
+from kitipde.evaluation.coordinates import coordinates_of
 from kitipde.evaluation.evaluate import evaluate_runs
 from kitipde.evaluation.mesh import all_on_mesh, evaluate_mesh_runs
 from kitipde.evaluation.mesh_records import MeshEvaluation, mesh_metric
@@ -59,6 +60,7 @@ def compare_runs(
     resolution: int | None = None,
     metric_name: str = "relative_l2",
     *,
+    coordinates: str | None = None,
     progress: Callable[[int, int, str], None] = lambda done, total, note: None,
     remark: Callable[[str], None] = lambda text: None,
 ) -> RunComparison:
@@ -70,6 +72,7 @@ def compare_runs(
         data: a dataset file; None for the one that both were trained on.
         resolution: points per axis; None for the one that both were trained at. A mesh has only its own.
         metric_name: of the error, as in `kitipde.evaluation.METRICS`, on a mesh in `MESH_METRICS`.
+        coordinates: on grids other than that of the training, as for `evaluate_runs`.
         progress: told (samples done, samples in all, note).
         remark: told what a person should know.
 
@@ -86,12 +89,14 @@ def compare_runs(
         _check_same_data(*runs)
     if on_mesh and resolution is not None:
         raise InputError(f"--resolution {resolution}: runs on a mesh are compared on its nodes; leave it out")
+    if on_mesh and coordinates is not None:
+        raise InputError(f"--coordinates {coordinates}: runs on a mesh have one grid; leave it out")
     if resolution is None:
         resolution = _common_resolution(*runs)
     if on_mesh:
         first, second = evaluate_mesh_runs([a, b], data, progress=progress, remark=remark)
         return compare_evaluations(first, second, resolution, metric_name)
-    first, second = evaluate_runs([a, b], data, [resolution], progress=progress, remark=remark)
+    first, second = evaluate_runs([a, b], data, [resolution], coordinates=coordinates, progress=progress, remark=remark)
     return compare_evaluations(first, second, resolution, metric_name)
 
 
@@ -113,6 +118,9 @@ def compare_evaluations(
         )
     _check_same_task(a.run, b.run)
     remarks = []
+    published = [one.label for one in (a, b) if coordinates_of(one.run) == "published"]
+    if published:
+        remarks.append(f"coordinates as published, each grid's own: {', '.join(published)}")
     if metric_name == "table4_momentum_rmse":
         remarks.append("this error is one number a batch of 16 samples: what is called a sample here is such a batch")
     errors_a, errors_b = (np.abs(one.errors(metric_name, resolution)) for one in (a, b))

@@ -15,6 +15,7 @@ from kitipde.data.rollouts import check_rollout, times_used
 from kitipde.data.statistics import FieldStatistics
 from kitipde.data.windows import Windows, load_windows, split_samples
 from kitipde.errors import InputError
+from kitipde.evaluation.coordinates import with_coordinates
 from kitipde.evaluation.labels import label_runs
 from kitipde.evaluation.metrics import FrameErrors, Spectra, join, join_spectra, measure, over_rollout, power_above
 from kitipde.evaluation.records import Evaluation, Examples, Measured, merge_resolutions, to_metrics
@@ -48,6 +49,7 @@ def evaluate_runs(
     resolutions: Sequence[int] = (),
     *,
     frames: int | None = None,
+    coordinates: str | None = None,
     stored: bool = False,
     progress: Progress = lambda done, total, note: None,
     remark: Remark = lambda text: None,
@@ -61,6 +63,8 @@ def evaluate_runs(
         data: a dataset file; None for the one that each run was trained on.
         resolutions: points per axis to evaluate at; none for half, all and twice those of training.
         frames: frames to predict; None for as many as in training.
+        coordinates: what an FNO trained with published coordinates is given on other grids: their interpolant, or those
+            of each grid, as published; None for what its settings say.
         stored: without `resolutions`, take those of an earlier evaluation, if there is one, and that of training.
         progress: told (samples done, samples in all, note).
         remark: told what a person should know.
@@ -72,6 +76,8 @@ def evaluate_runs(
     runs = [open_run(path) for path in paths]
     if len({run.path.resolve() for run in runs}) < len(runs):
         raise InputError(f"a run is given twice: {', '.join(str(run.path) for run in runs)}")
+    if coordinates is not None:
+        runs = [with_coordinates(run, coordinates) for run in runs]
     labels = label_runs(runs)
     plans = [_plan(run, label, data, resolutions, frames, remark) for run, label in zip(runs, labels, strict=True)]
     if stored and not resolutions:

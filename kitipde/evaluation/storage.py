@@ -3,6 +3,7 @@
 RUN/evaluation/test/metrics.nc              errors on the run's own test split
 RUN/evaluation/test/examples.nc             fields of a typical and of the worst sample
 RUN/evaluation/FILE-IDENTITY/…              the same on another dataset
+RUN/evaluation/…-published/…                the same with each grid's own coordinates (`kitipde.models.coordinates`)
 """
 
 import hashlib
@@ -15,6 +16,7 @@ import numpy as np
 import xarray as xr
 
 import kitipde
+from kitipde.evaluation.coordinates import coordinates_of
 from kitipde.evaluation.records import Evaluation, Examples
 from kitipde.evaluation.subject import Subject
 from kitipde.files import write_atomically
@@ -39,11 +41,12 @@ _SPACE = ("x", "y", "z")
 
 def evaluation_folder(run: Run, subject: Subject) -> Path:
     """Where the evaluation of a run on some data lies."""
-    return run.path / "evaluation" / subject.folder
+    suffix = "-published" if coordinates_of(run) == "published" else ""
+    return run.path / "evaluation" / f"{subject.folder}{suffix}"
 
 
 def fingerprint(run: Run, subject: Subject, replicas: Sequence[Replica]) -> str:
-    """Changes when any stored number would: weights, data, samples, frames, how the grid is reduced."""
+    """Changes when any stored number would: weights, data, samples, frames, how the grid is reduced, coordinates."""
     digest = hashlib.sha256()
     data = run.config.data
     facts = (
@@ -55,7 +58,7 @@ def fingerprint(run: Run, subject: Subject, replicas: Sequence[Replica]) -> str:
         data.input_frames,
         data.output_frames,
     )
-    digest.update(repr((*facts, data.downsample)).encode())
+    digest.update(repr((*facts, data.downsample, coordinates_of(run))).encode())
     for replica in replicas:
         digest.update(f"{replica.seed}:".encode())
         digest.update(hashlib.sha256(replica.best_path.read_bytes()).digest())
@@ -88,6 +91,7 @@ def stamps(run: Run, subject: Subject, stamp: str) -> dict[str, str]:
         "dataset_identity": subject.identity,
         "equation": subject.equation,
         "evaluated_on": subject.description,
+        "coordinates": coordinates_of(run) or "",
         "kitipde_version": kitipde.__version__,
         "fingerprint": stamp,
     }

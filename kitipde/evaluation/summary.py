@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kitipde.evaluation.coordinates import coordinates_of
 from kitipde.evaluation.records import Evaluation
 
 __all__ = ["Estimate", "Summary", "estimate", "summarise"]
@@ -44,6 +45,7 @@ class Summary:
     Attributes:
         run: the run's folder name.
         label: its name in tables.
+        coordinates: what the networks were given of the place (`model.coordinates`); None if they have no such setting.
         trained_at: points per axis in training.
         resolution: points per axis evaluated at.
         samples: test samples.
@@ -54,6 +56,7 @@ class Summary:
 
     run: str
     label: str
+    coordinates: str | None
     trained_at: int
     resolution: int
     samples: int
@@ -92,6 +95,7 @@ def _summary(evaluation: Evaluation, resolution: int) -> Summary:
     return Summary(
         run=evaluation.run.name,
         label=evaluation.label,
+        coordinates=coordinates_of(evaluation.run),
         trained_at=evaluation.run.facts.resolution,
         resolution=resolution,
         samples=len(evaluation.subject.samples),

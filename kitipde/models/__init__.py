@@ -28,7 +28,7 @@ __all__ = [
 
 
 def check_modes(config: ModelConfig, grid: tuple[int, ...]) -> None:
-    """Whether a grid to train on has the Fourier modes that a network keeps.
+    """Whether a grid to train on has the Fourier modes that a network keeps, and the harmonics of its coordinates.
 
     Weights of modes beyond it would never be trained, and act on a finer grid as the random numbers they began as.
 
@@ -39,6 +39,12 @@ def check_modes(config: ModelConfig, grid: tuple[int, ...]) -> None:
         raise InputError(
             f"model.modes={config.modes}: a grid of {min(grid)} points has {min(grid) // 2} modes to train (give "
             f"model.modes={min(grid) // 2} or less, or a finer data.resolution)"
+        )
+    harmonics = config.harmonics if isinstance(config, FNOConfig) and config.coordinates == "harmonics" else 0
+    if 2 * harmonics >= min(grid):
+        raise InputError(
+            f"model.harmonics={harmonics}: a grid of {min(grid)} points cannot tell so many waves apart (give "
+            f"model.harmonics={(min(grid) - 1) // 2} or less, or a finer data.resolution)"
         )
 
 
@@ -62,22 +68,24 @@ def check_rotation(config: ModelConfig, dimension: int) -> None:
             )
 
 
-def build_model(config: RunConfig, dimension: int, nodes: int = PUBLISHED_NODES) -> Normalised | MeshOperator:
+def build_model(config: RunConfig, dimension: int, points: int | None = None) -> Normalised | MeshOperator:
     """The model that a run's settings describe, freshly initialised from torch's default generator.
 
     Args:
         config: the settings.
         dimension: spatial axes.
-        nodes: of the mesh, which only a model on one has to know.
+        points: along each axis of the grid of the training, or the nodes of its mesh; None for inputs that are all on
+            one grid, or on a mesh of the published size.
     """
     frames = config.data.input_frames
+    trained_on = None if points is None else (points,) * dimension
     match config.model:
         case FNOConfig():
-            return Normalised(FNO(config.model, config.residual, dimension, frames, out_channels=1))
+            return Normalised(FNO(config.model, config.residual, dimension, frames, 1, trained_on))
         case OFormerConfig():
-            return Normalised(OFormer(config.model, config.residual, dimension, frames))
+            return Normalised(OFormer(config.model, config.residual, dimension, frames, trained_on))
         case AirfoilOFormerConfig():
-            return MeshOperator(config.model, config.residual, frames, nodes)
+            return MeshOperator(config.model, config.residual, frames, points or PUBLISHED_NODES)
 
 
 def example_input(config: RunConfig, dimension: int, points: int) -> Float[Tensor, "1 frames *grid"]:

@@ -4,9 +4,10 @@
     h_{l+1} = σ( R( W_l h_l + b_l,  K_l h_l ) )        l = 0 … L-1, no σ after the last
     u = Q(h_L)
 
-P lifts the input and the coordinates to `width` channels, W_l acts on each point, K_l is a spectral convolution, Q is a
-two-layer network on each point. R(x, v) is the residual: x + v in the vanilla model; with KITI the outputs of the
-linear map are the positions x of particles and those of the convolution their velocities v.
+P lifts the input and the coordinates (`kitipde.models.coordinates`) to `width` channels, W_l acts on each point, K_l is
+a spectral convolution, Q is a two-layer network on each point. R(x, v) is the residual: x + v in the vanilla model;
+with KITI the outputs of the linear map are the positions x of particles and those of the convolution their velocities
+v.
 
 References:
     Li et al., Fourier Neural Operator for Parametric Partial Differential Equations, 2021.
@@ -22,6 +23,7 @@ from kitipde.collisions.particles import keeps_points
 from kitipde.collisions.residual import make_residuals
 from kitipde.config import FNOConfig, ResidualConfig
 from kitipde.memory import points_first
+from kitipde.models.coordinates import Coordinates
 from kitipde.models.joined import can_join, joined
 from kitipde.models.pointwise import as_matrix_products
 from kitipde.models.spectral import SpectralConv
@@ -37,15 +39,23 @@ class FNO(nn.Module):
     Lifting, skip and projection are neuraloperator's layers; with copied weights the vanilla model equals its `FNO`.
 
     Args:
-        config: modes, width, layers, activation.
+        config: modes, width, layers, activation, coordinates.
         residual: how each layer joins skip and convolution.
         dimension: number of spatial axes.
         in_channels: frames of the input.
         out_channels: frames of the output.
+        trained_on: points along each axis of the grid of the training, whose coordinates are interpolated on others;
+            None for a network whose inputs are all on one grid.
     """
 
     def __init__(
-        self, config: FNOConfig, residual: ResidualConfig, dimension: int, in_channels: int, out_channels: int
+        self,
+        config: FNOConfig,
+        residual: ResidualConfig,
+        dimension: int,
+        in_channels: int,
+        out_channels: int,
+        trained_on: tuple[int, ...] | None = None,
     ) -> None:
         # Importing neuraloperator takes a second and brings its tracking tools along: only who builds a model pays.
         from neuralop.layers.channel_mlp import ChannelMLP
@@ -53,9 +63,11 @@ class FNO(nn.Module):
 
         super().__init__()
         width, layers = config.width, range(config.layers)
-        self.grid_endpoint = config.grid_endpoint
+        self.coordinates = Coordinates(config.coordinates, config.harmonics, config.grid_endpoint, trained_on)
         self.activation = _ACTIVATIONS[config.activation]
-        self.lifting = as_matrix_products(ChannelMLP(in_channels + dimension, width, n_layers=1))
+        self.lifting = as_matrix_products(
+            ChannelMLP(in_channels + self.coordinates.count(dimension), width, n_layers=1)
+        )
         self.skips = nn.ModuleList(
             as_matrix_products(skip_connection(width, width, bias=True, skip_type="linear")) for _ in layers
         )
@@ -71,8 +83,7 @@ class FNO(nn.Module):
 
     def forward(self, a: Float[Tensor, "batch in_channels *grid"]) -> Float[Tensor, "batch out_channels *grid"]:
         """The operator applied to the input frames a."""
-        coordinates = grid_coordinates(a, self.grid_endpoint).expand(len(a), *([-1] * (a.ndim - 1)))
-        h = torch.cat([a, coordinates], dim=1)
+        h = torch.cat([a, *self.coordinates.channels(a)], dim=1)
         # On a CPU all that follows are large matrix products if the channels of a point are neighbours in memory.
         if a.device.type == "cpu" and not (self.scattered and self.training):
             h = points_first(h)
@@ -90,12 +101,3 @@ class FNO(nn.Module):
         assert isinstance(convolution, SpectralConv)
         in_place = residual.in_sum(h) if can_join(h, skip, convolution, residual) else None  # pyright: ignore[reportCallIssue]
         return residual(skip(h), convolution(h)) if in_place is None else joined(h, skip, convolution, in_place)
-
-
-def grid_coordinates(like: Float[Tensor, "batch channels *grid"], endpoint: bool) -> Float[Tensor, "1 dimension *grid"]:
-    """Coordinates in [0, 1) of each grid point, or in [0, 1] with the endpoint, as the original code has them."""
-    axes = []
-    for points in like.shape[2:]:
-        intervals = points - 1 if endpoint and points > 1 else points
-        axes.append(torch.arange(points, dtype=like.dtype, device=like.device) / intervals)
-    return torch.stack(torch.meshgrid(*axes, indexing="ij"))[None]

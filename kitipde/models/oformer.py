@@ -1,5 +1,10 @@
 """OFormer on periodic grids: an encoder of the given frames, a decoder that can be asked at any points.
 
+The encoder works on the grid of the training, whatever the grid of its input, which is interpolated there: its
+attention is a mean over points of what is not periodic (rotary positions turn by any angle between the ends of the
+domain) and varies faster than a grid resolves, so that another grid gives other numbers, not better ones. The points
+that the decoder is asked at are those of the input.
+
 Encoder: the frames and the coordinates of each point are lifted to `width` channels and pass blocks of linear
 self-attention. Decoder: the points asked for are described by random Fourier features of their coordinates; they look
 at the encoded points through cross-attention, which gives a latent field z. What comes of z depends on the task:
@@ -23,7 +28,7 @@ from torch import Tensor, nn
 from kitipde.collisions.residual import make_residuals
 from kitipde.config import OFormerConfig, ResidualConfig
 from kitipde.models.attention import CrossAttention, CrossBlock, EncoderBlock, GaussianFeatures, SelfAttention
-from kitipde.models.fno import grid_coordinates
+from kitipde.models.coordinates import grid_coordinates, resample
 
 __all__ = ["OFormer", "pointwise_network"]
 
@@ -36,10 +41,20 @@ class OFormer(nn.Module):
         residual: how each block joins its stream and what a sub-layer adds.
         dimension: number of spatial axes.
         in_channels: frames of the input.
+        trained_on: points along each axis of the grid of the training, on which the encoder works; None for that of its
+            input.
     """
 
-    def __init__(self, config: OFormerConfig, residual: ResidualConfig, dimension: int, in_channels: int) -> None:
+    def __init__(
+        self,
+        config: OFormerConfig,
+        residual: ResidualConfig,
+        dimension: int,
+        in_channels: int,
+        trained_on: tuple[int, ...] | None = None,
+    ) -> None:
         super().__init__()
+        self.trained_on = trained_on
         width, latent, scales = config.width, config.latent_width, config.rope_scales
         self.marches = config.marches
         residuals = iter(make_residuals(residual, 2 * len(scales) + 2))
@@ -76,22 +91,30 @@ class OFormer(nn.Module):
         self, a: Float[Tensor, "batch in_channels *grid"], steps: int = 1
     ) -> Float[Tensor, "batch steps *grid"]:
         """The next `steps` frames on the grid of the input."""
-        grid = a.shape[2:]
-        positions = grid_coordinates(a, endpoint=False)[0].flatten(1).T
-        latent = self._latent(a.flatten(2).transpose(1, 2), positions)
-        return self.decoder(latent, positions, steps).unflatten(-1, grid)
+        grid = tuple(a.shape[2:])
+        wanted = grid_coordinates(grid, a.dtype, a.device)
+        if self.trained_on is None or self.trained_on == grid:
+            latent = self._latent(a, wanted, wanted)
+        else:
+            given = grid_coordinates(self.trained_on, a.dtype, a.device)
+            latent = self._latent(resample(a, self.trained_on), given, wanted)
+        return self.decoder(latent, wanted, steps).unflatten(-1, grid)
 
     def _latent(
-        self, a: Float[Tensor, "batch points in_channels"], positions: Float[Tensor, "points dimension"]
-    ) -> Float[Tensor, "batch points latent"]:
-        coordinates = positions.expand(len(a), -1, -1)
-        x = self.lifting(torch.cat([a, coordinates], dim=-1))
+        self,
+        a: Float[Tensor, "batch in_channels *grid"],
+        given: Float[Tensor, "sources dimension"],
+        wanted: Float[Tensor, "targets dimension"],
+    ) -> Float[Tensor, "batch targets latent"]:
+        """What the decoder starts from at the wanted positions, from fields at the given ones."""
+        values, coordinates = a.flatten(2).transpose(1, 2), given.expand(len(a), -1, -1)
+        x = self.lifting(torch.cat([values, coordinates], dim=-1))
         if self.keeps_coordinates:
             x = torch.cat([x, coordinates], dim=-1)
         for block in self.encoder:
-            x = block(x, positions)
-        queries = self.queries(positions).expand(len(a), -1, -1)
-        return self.cross(queries, self.encoded(x), positions, positions)
+            x = block(x, given)
+        queries = self.queries(wanted).expand(len(a), -1, -1)
+        return self.cross(queries, self.encoded(x), wanted, given)
 
 
 class PointwiseDecoder(nn.Module):

@@ -1,5 +1,7 @@
 """OFormer: attention against its formula, symmetries, sizes, and what KITI may not change."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -148,6 +150,38 @@ def test_every_parameter_of_the_airfoil_model_gets_a_gradient() -> None:
     for label, parameter in model.named_parameters():
         assert parameter.grad is not None, label
         assert parameter.grad.abs().max() > 0, label
+
+
+def smooth_field(*grid: int) -> torch.Tensor:
+    """Two waves on each axis, in two frames."""
+    axes = torch.meshgrid(*(2 * torch.pi * torch.arange(n, dtype=DOUBLE) / n for n in grid), indexing="ij")
+    return torch.stack([axes[0].sin() + (2 * axes[-1]).cos(), (axes[0] + axes[-1]).cos()])[None]
+
+
+@pytest.mark.parametrize(
+    ("name", "trained_on", "grids"),
+    [
+        ("burgers", (16,), [(8,), (24,), (48,)]),
+        ("march", (15,), [(9,), (45,), (31,)]),
+        ("march", (8, 6), [(16, 6), (8, 18), (12, 9)]),
+    ],
+)
+def test_a_band_limited_field_is_predicted_the_same_on_every_grid(name: str, trained_on, grids) -> None:
+    torch.manual_seed(0)
+    model = OFormer(GRID_CONFIGS[name], ResidualConfig(), len(trained_on), 2, trained_on).double().eval()
+    own = OFormer(GRID_CONFIGS[name], ResidualConfig(), len(trained_on), 2).double().eval()
+    own.load_state_dict(model.state_dict())
+    with torch.no_grad():
+        expected = model(smooth_field(*trained_on))
+        assert torch.equal(own(smooth_field(*trained_on)), expected)
+        for grid in grids:
+            found = model(smooth_field(*grid))
+            # Points that both grids have: every n-th of n / gcd.
+            common = [math.gcd(n, m) for n, m in zip(grid, trained_on, strict=True)]
+            there = (..., *(slice(None, None, n // c) for n, c in zip(grid, common, strict=True)))
+            here = (..., *(slice(None, None, n // c) for n, c in zip(trained_on, common, strict=True)))
+            torch.testing.assert_close(found[there], expected[here], atol=1e-11, rtol=1e-9)
+            assert not torch.allclose(own(smooth_field(*grid))[there], expected[here], rtol=1e-3)
 
 
 def test_a_marching_model_gives_the_first_frames_of_a_longer_march() -> None:
