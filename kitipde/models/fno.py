@@ -71,7 +71,7 @@ class FNO(nn.Module):
 
     def forward(self, a: Float[Tensor, "batch in_channels *grid"]) -> Float[Tensor, "batch out_channels *grid"]:
         """The operator applied to the input frames a."""
-        coordinates = grid_coordinates(a, self.grid_endpoint).expand(len(a), *([-1] * (a.ndim - 1)))
+        coordinates = grid_coordinates(a, self.grid_endpoint).expand(a.shape[0], *([-1] * (a.ndim - 1)))
         h = torch.cat([a, coordinates], dim=1)
         # On a CPU all that follows are large matrix products if the channels of a point are neighbours in memory.
         if a.device.type == "cpu" and not (self.scattered and self.training):

@@ -84,13 +84,13 @@ class OFormer(nn.Module):
     def _latent(
         self, a: Float[Tensor, "batch points in_channels"], positions: Float[Tensor, "points dimension"]
     ) -> Float[Tensor, "batch points latent"]:
-        coordinates = positions.expand(len(a), -1, -1)
+        coordinates = positions.expand(a.shape[0], -1, -1)
         x = self.lifting(torch.cat([a, coordinates], dim=-1))
         if self.keeps_coordinates:
             x = torch.cat([x, coordinates], dim=-1)
         for block in self.encoder:
             x = block(x, positions)
-        queries = self.queries(positions).expand(len(a), -1, -1)
+        queries = self.queries(positions).expand(a.shape[0], -1, -1)
         return self.cross(queries, self.encoded(x), positions, positions)
 
 
@@ -129,7 +129,7 @@ class LatentMarching(nn.Module):
     ) -> Float[Tensor, "batch steps points"]:
         """The field after each step."""
         z, frames = self.expand(z), []
-        coordinates = positions.expand(len(z), -1, -1)
+        coordinates = positions.expand(z.shape[0], -1, -1)
         for _ in range(steps):
             z = z + self.propagator(torch.cat([self.norm(z), coordinates], dim=-1))
             frames.append(self.head(self.decoded_norm(z)))
