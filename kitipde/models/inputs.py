@@ -49,9 +49,7 @@ class InputCheck:
         a, own = inputs[0], next(model.buffers())
         wanted = f"this model takes a torch tensor of {own.dtype} and shape [{', '.join(self._shape())}]"
         if not isinstance(a, Tensor):
-            kind = (
-                type(a).__qualname__ if type(a).__module__ == "builtins" else f"{type(a).__module__}.{type(a).__name__}"
-            )
+            kind = f"{type(a).__module__}.{type(a).__name__}".removeprefix("builtins.")
             raise InputError(f"{wanted}, not a {kind}; convert it with torch.as_tensor(a, dtype={own.dtype})")
         if a.dtype != own.dtype:
             raise InputError(f"{wanted}, not {a.dtype}; convert with a.to({own.dtype}), or the model with .to(a.dtype)")
