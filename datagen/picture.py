@@ -1,7 +1,7 @@
-"""A picture of a data set: a few samples of every field."""
+"""A picture of a dataset: a few samples of every field."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,7 +22,7 @@ def draw(data: Dataset, path: Path) -> None:
     """Draw lines (1-D) or maps (2-D, or a mesh near its airfoil) of the first samples, frames from first to last.
 
     Args:
-        data: an open data set.
+        data: an open dataset.
         path: where; the suffix chooses the format (png, pdf, svg).
 
     Raises:
@@ -39,7 +39,7 @@ def draw(data: Dataset, path: Path) -> None:
     else:
         figure = _lines(data, Figure) if len(data.grid) == 1 else _maps(data, Figure)
     constants = [f"{name} = {data.attributes[name]:g}" for name in ("nu", "alpha") if name in data.attributes]
-    figure.suptitle(", ".join([f"{data.path.name}: {data.equation}", *constants]))
+    figure.suptitle(", ".join([f"{data.path.name}: {data.equation}", *constants]), fontsize="medium")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=130)
@@ -54,43 +54,52 @@ def _lines(data: Dataset, new_figure: type) -> "Figure":
     places = data.coordinates["x"]
     for index, axes in enumerate(panels):
         for name, dims in data.fields.items():
-            # What all samples share has no axis of samples.
-            values = data.read(name, [index])[0] if dims[0] == "sample" else data.read(name)
-            if "time" not in dims:
-                axes.plot(places, values, label=name)
-                continue
-            for frame in _chosen(len(values)):
-                axes.plot(places, values[frame], label=f"{name}, t = {_time(data, frame):g}")
+            frames = _chosen(len(data.times)) if "time" in dims and data.times is not None else [None]
+            for frame in frames:
+                axes.plot(places, _image(data, name, index, frame), label=_title(data, name, frame))
         axes.set_ylabel(f"sample {index}")
-    panels[0].legend(loc="upper right", fontsize="small")
+    # Outside, where it hides no line.
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right upper", fontsize="small")
     panels[-1].set_xlabel("x")
     return figure
 
 
 def _maps(data: Dataset, new_figure: type) -> "Figure":
-    name = max(data.fields, key=lambda one: len(data.fields[one]))
-    frames = _chosen(len(data.times)) if "time" in data.fields[name] and data.times is not None else [0]
+    """One column per field without time, one per chosen frame of a field with time; one row per sample."""
+    columns: list[tuple[str, int | None]] = []
+    for name, dims in data.fields.items():
+        frames = _chosen(len(data.times)) if "time" in dims and data.times is not None else [None]
+        columns += [(name, frame) for frame in frames]
     rows = min(_SAMPLES, data.samples)
-    figure = new_figure(figsize=(2.4 * len(frames) + 1, 2.4 * rows + 0.6), layout="constrained")
-    panels = figure.subplots(rows, len(frames), squeeze=False)
+    figure = new_figure(figsize=(2.5 * len(columns) + 0.8, 2.3 * rows + 0.7), layout="constrained")
+    panels = figure.subplots(rows, len(columns), squeeze=False)
     for index, line in enumerate(panels):
-        images = _images(data, name, index, frames)
-        largest = float(np.abs(images).max())
-        shown = None
-        for axes, frame, image in zip(line, frames, images, strict=True):
+        images = [_image(data, name, index, frame) for name, frame in columns]
+        for name in data.fields:
+            members = [place for place, (own, _) in enumerate(columns) if own == name]
+            scale = _scale([images[place] for place in members])
             # Arrays have x first; pictures have it across.
-            shown = axes.imshow(image.T, origin="lower", cmap="RdBu_r", vmin=-largest, vmax=largest)
+            shown = [line[place].imshow(images[place].T, origin="lower", **scale) for place in members]
+            figure.colorbar(shown[0], ax=[line[place] for place in members], shrink=0.85)
+        line[0].set_ylabel(f"sample {index}", fontsize="small")
+        for axes, column in zip(line, columns, strict=True):
             axes.set(xticks=[], yticks=[])
             if index == 0:
-                axes.set_title(f"t = {_time(data, frame):g}", fontsize="small")
-        line[0].set_ylabel(f"sample {index}")
-        figure.colorbar(shown, ax=list(line), label=name)
+                axes.set_title(_title(data, *column), fontsize="small")
     return figure
+
+
+def _scale(images: list[np.ndarray]) -> dict[str, Any]:
+    """Colours that part at zero for a field with both signs; for another one from its least to its greatest value."""
+    least, greatest = min(float(each.min()) for each in images), max(float(each.max()) for each in images)
+    if least < 0 < greatest:
+        return {"cmap": "RdBu_r", "vmin": -max(-least, greatest), "vmax": max(-least, greatest)}
+    return {"cmap": "viridis", "vmin": least, "vmax": greatest}
 
 
 def _mesh_maps(data: Dataset, mesh: Mesh, new_figure: type) -> "Figure":
     name = "pressure" if "pressure" in data.fields else next(iter(data.fields))
-    frames = _chosen(len(data.times)) if "time" in data.fields[name] and data.times is not None else [0]
+    frames = _chosen(len(data.times)) if "time" in data.fields[name] and data.times is not None else [None]
     rows = min(_SAMPLES, data.samples)
     figure = new_figure(figsize=(2.8 * len(frames) + 1, 2.4 * rows + 0.6), layout="constrained")
     panels = figure.subplots(rows, len(frames), squeeze=False)
@@ -102,7 +111,7 @@ def _mesh_maps(data: Dataset, mesh: Mesh, new_figure: type) -> "Figure":
     triangles = np.concatenate([mesh.cells[:, [0, k, k + 1]] for k in range(1, mesh.cells.shape[1] - 1)])
     seen = (np.abs(mesh.x - middle[0]) < reach) & (np.abs(mesh.y - middle[1]) < reach)
     for index, line in enumerate(panels):
-        images = _images(data, name, index, frames)
+        images = [_image(data, name, index, frame) for frame in frames]
         least, largest = (float(limit([image[seen] for image in images])) for limit in (np.min, np.max))
         shown = None
         for axes, frame, image in zip(line, frames, images, strict=True):
@@ -112,22 +121,26 @@ def _mesh_maps(data: Dataset, mesh: Mesh, new_figure: type) -> "Figure":
             axes.set(xticks=[], yticks=[], aspect="equal")
             axes.set(xlim=(middle[0] - reach, middle[0] + reach), ylim=(middle[1] - reach, middle[1] + reach))
             if index == 0:
-                axes.set_title(f"t = {_time(data, frame):.3g}", fontsize="small")
+                axes.set_title(_title(data, name, frame), fontsize="small")
         line[0].set_ylabel(f"sample {index}")
         figure.colorbar(shown, ax=list(line), label=name)
     return figure
 
 
-def _images(data: Dataset, name: str, index: int, frames: list[int]) -> list[np.ndarray]:
-    """A sample's field at some instants; its only one if it has no time."""
-    if "time" not in data.fields[name]:
-        return [data.read(name, [index])[0]]
-    return [data.read(name, [index], slice(frame, frame + 1))[0, 0] for frame in frames]
+def _image(data: Dataset, name: str, index: int, frame: int | None) -> np.ndarray:
+    """A sample's field, at one instant if it has time; what all samples share has no axis of samples."""
+    if data.fields[name][0] != "sample":
+        whole = data.read(name)
+        return whole if frame is None else whole[frame]
+    if frame is None:
+        return data.read(name, [index])[0]
+    return data.read(name, [index], slice(frame, frame + 1))[0, 0]
 
 
 def _chosen(frames: int) -> list[int]:
     return np.unique(np.linspace(0, frames - 1, min(_FRAMES, frames)).round().astype(int)).tolist()
 
 
-def _time(data: Dataset, frame: int) -> float:
-    return float(data.times[frame]) if data.times is not None else 0.0
+def _title(data: Dataset, name: str, frame: int | None) -> str:
+    """The field, and the instant if it has time."""
+    return name if frame is None or data.times is None else f"{name}, t = {float(data.times[frame]):.4g}"

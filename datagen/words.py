@@ -4,8 +4,10 @@ __all__ = ["duration_text", "size_text"]
 
 
 def size_text(size: int) -> str:
-    """A number of bytes: "1.23 GB", "4.5 MB"."""
-    return f"{size / 1e9:.2f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
+    """A number of bytes: "1.23 GB", "4.5 MB", "61 kB"."""
+    if size >= 1e9:
+        return f"{size / 1e9:.2f} GB"
+    return f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB"
 
 
 def duration_text(seconds: float) -> str:

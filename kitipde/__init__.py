@@ -22,6 +22,11 @@ __version__ = "0.1.0"
 _HOMES = {"attach": "kitipde.models.attach", "load": "kitipde.runs", "rollout": "kitipde.models.rollout"}
 
 
+def __dir__() -> list[str]:
+    # What the Tab key shows in a notebook: this, and neither submodules nor imports.
+    return __all__
+
+
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'kitipde' has no attribute '{name}'")

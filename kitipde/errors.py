@@ -10,6 +10,7 @@ __all__ = [
     "InputError",
     "NoMemoryError",
     "SettingsError",
+    "Terminated",
     "blaming_settings",
     "out_of_memory",
     "unknown",
@@ -22,6 +23,10 @@ class SettingsError(InputError):
 
 class NoMemoryError(InputError):
     """Memory was not enough: the settings ask for much, or others have taken it."""
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM asked to stop, not Ctrl-C: what can be continued has been saved, and the exit code is 143."""
 
 
 @contextmanager

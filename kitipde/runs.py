@@ -143,6 +143,7 @@ class Replica:
         """
         from kitipde.denormals import without_denormals
         from kitipde.models import build_model
+        from kitipde.models.inputs import InputCheck
         from kitipde.models.weights import unpack_weights
 
         if not self.best_path.is_file():
@@ -153,6 +154,7 @@ class Replica:
         except (ValueError, RuntimeError, OSError) as error:
             reason = " ".join(str(error).split())[:200]
             raise InputError(f"{self.best_path} does not hold the weights of this run's model: {reason}") from error
+        model.register_forward_pre_hook(InputCheck.of(self.config, self.dimension, self.resolution))
         return without_denormals(model).eval()
 
 

@@ -1,6 +1,7 @@
 """The command line: one module a verb, imported with nothing heavier than typer.
 
-Exit codes: 0 done; 2 the input is wrong (one line on stderr); 1 an internal failure; 130 interrupted, resumable.
+Exit codes: 0 done; 2 the input is wrong (one line on stderr); 1 an internal failure; 130 stopped by Ctrl-C, 143 by
+SIGTERM, in both cases resumable.
 """
 
 import io
@@ -11,6 +12,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from datagen.errors import InputError, out_of_memory
+from kitipde.cli.verbs import Root, Verbs
 
 __all__ = ["app", "main"]
 
@@ -37,31 +39,32 @@ def _app() -> typer.Typer:
 
     root = typer.Typer(
         name="kitipde",
-        no_args_is_help=True,
-        add_completion=False,
+        cls=Root,
+        context_settings={"help_option_names": ["-h", "--help"]},
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
+        epilog="`kitipde VERB -h` lists what a verb takes.",
     )
     root.callback()(_options)
-    # Verbs in the order in which a user meets them. A group of commands is `root.add_typer(module.app, name=...)`, a
-    # single one `root.command(name)(module.function)`.
+    # `Root` has their order. A group of commands is `root.add_typer(module.app, name=..., cls=Verbs)`, a single one
+    # `root.command(name)(module.function)`.
     root.command("demo")(demo.demo)
-    root.add_typer(generate.app, name="generate")
-    root.add_typer(import_.app, name="import")
-    root.add_typer(export.app, name="export")
+    root.add_typer(generate.app, name="generate", cls=Verbs, no_args_is_help=False)
+    root.add_typer(import_.app, name="import", cls=Verbs, no_args_is_help=False)
     root.command("info")(info.info)
+    root.add_typer(export.app, name="export", cls=Verbs, no_args_is_help=False)
     root.command("models")(models.models)
     root.command("train")(train.train)
     root.command("runs")(runs.runs)
     root.command("evaluate")(evaluate.evaluate)
-    root.command("predict")(predict.predict)
     root.command("compare")(compare.compare)
-    root.command("condense")(condense.condense)
     root.command("report")(report.report)
+    root.command("predict")(predict.predict)
     root.command("reproduce")(reproduce.reproduce)
     root.command("ablate")(reproduce.ablate)
     root.command("pool")(pool.pool)
     root.command("sweep")(sweep.sweep)
+    root.command("condense")(condense.condense)
     return root
 
 
@@ -78,7 +81,7 @@ def _options(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """PDE data, neural operators with kinetic (KITI) residuals, and an honest verdict on what they bring."""
+    """PDE data, neural operators trained on them, and an honest verdict on which idea helps."""
 
 
 app = _app()
@@ -97,8 +100,8 @@ def main() -> NoReturn:
     except InputError as error:
         code = _complain(str(error), 2)
     except typer.TyperException as error:
-        code = _complain(error.format_message(), 2)
-    except (KeyboardInterrupt, typer.Abort):
+        code = _complain(_wrong_usage(error), 2)
+    except typer.Abort:
         code = _complain("interrupted", 130)
     except (BrokenPipeError, SystemExit) as error:
         # The reader of our stdout has gone (`| head`): nothing is wrong. Typer makes an exit of it.
@@ -132,6 +135,18 @@ def _abandon_stdout() -> None:
         sys.stdout.flush()
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _wrong_usage(error: typer.TyperException) -> str:
+    """What the parser says, and for an option that is a setting, how settings are given."""
+    message, option = error.format_message(), getattr(error, "option_name", None)
+    if option is None:
+        return message
+    from kitipde.config.foreign import settings_called
+
+    known = settings_called(option.lstrip("-").replace("-", "_"))
+    hint = f" Settings are given with --set: --set {' or --set '.join(f'{key}=…' for key in known)}." if known else ""
+    return f"{message}{hint}"
 
 
 def _complain(message: str, code: int) -> int:

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kitipde.cli.console import progress, remark, show_json, show_table
+from kitipde.cli.completion import complete_metric
+from kitipde.cli.console import progress, remark, show_json, show_labelled, show_table, wrote
+from kitipde.cli.outputs import refuse_folder
 
 if TYPE_CHECKING:
     from kitipde.evaluation import RunComparison
@@ -15,23 +17,38 @@ __all__ = ["compare"]
 
 
 def compare(
-    run_a: Annotated[Path, typer.Argument(help="The reference run.")],
-    run_b: Annotated[Path, typer.Argument(help="The run to compare with it.")],
-    data: Annotated[Path | None, typer.Option(help="Dataset to compare on; by default the test split.")] = None,
+    run_a: Annotated[Path, typer.Argument(metavar="REFERENCE", help="The run to compare with.")],
+    run_b: Annotated[Path, typer.Argument(metavar="RUN", help="The run that is judged.")],
+    data: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Dataset to compare on.  [default: their test split]")
+    ] = None,
     resolution: Annotated[
-        int | None, typer.Option(min=1, help="Points per axis; by default those of training.")
+        int | None, typer.Option(min=1, metavar="N", help="Points per axis.  [default: those of training]")
     ] = None,
     coordinates: Annotated[
         str | None, typer.Option(help="As for `kitipde evaluate`: interpolated or published.")
     ] = None,
     metric: Annotated[
         str,
-        typer.Option(help="Which error: relative_l2, mse, rmse, relative_h1, …; on a mesh momentum_rmse, lift_rmse, …"),
+        typer.Option(
+            metavar="NAME",
+            autocompletion=complete_metric,
+            help="Which error: relative_l2, relative_h1, rmse, mse, nrmse, max_error, …; on a mesh momentum_rmse, "
+            "lift_rmse, …",
+        ),
     ] = "relative_l2",
+    plot: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Draw errors, ratio and verdict.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """Tell whether one model is better than another, over seeds and test samples."""
+    """Judge whether one model is better than another, over seeds.
+
+    The verdict is paired over seeds and test samples: a ratio of errors, its 95 % interval, and what that allows to
+    be said.
+    """
     from kitipde.evaluation import compare_runs
+
+    if plot is not None:
+        refuse_folder(plot)
 
     with progress("evaluate", "samples") as report:
         comparison = compare_runs(
@@ -43,6 +60,11 @@ def compare(
         show_json(asdict(comparison))
     else:
         _show(comparison)
+    if plot is not None:
+        from kitipde.reporting.verdict import write_verdict
+
+        write_verdict(comparison, plot)
+        wrote(plot)
 
 
 def _show(comparison: "RunComparison") -> None:
@@ -65,18 +87,20 @@ def _show(comparison: "RunComparison") -> None:
         ]
         header = ("model and seed", comparison.metric)
     show_table(
-        f"{comparison.metric} on {comparison.resolution} {comparison.points}, mean over {result.samples} test samples",
+        f"{comparison.metric} at {comparison.resolution} {comparison.points}, mean over {result.samples} test samples",
         header,
         rows,
     )
-    print(f"ratio of means  {result.ratio:.4g}")
+    print()
+    show_labelled("ratio of means", f"{result.ratio:.4g}")
     if result.low is not None and result.high is not None:
-        print(f"95 % interval   {result.low:.4g} to {result.high:.4g} (bootstrap over seeds and test samples)")
+        interval = f"{result.low:.4g} to {result.high:.4g} (bootstrap over seeds and test samples)"
+        show_labelled("95 % interval", interval)
     if result.p_value is not None and result.smallest_p is not None:
         test = "Wilcoxon" if result.paired else "Mann-Whitney"
         floor = (
-            f", the smallest that so few seeds can give is {result.smallest_p:.2g}" if result.smallest_p > 0.05 else ""
+            f"; the smallest possible with so few seeds is {result.smallest_p:.2g}" if result.smallest_p > 0.05 else ""
         )
-        print(f"over seeds      p = {result.p_value:.2g} ({test}{floor})")
-        print(f"over samples    p = {result.p_value_samples:.2g} (Wilcoxon)")
-    print(f"verdict         {comparison.verdict}")
+        show_labelled("over seeds", f"p = {result.p_value:.2g} ({test}{floor})")
+        show_labelled("over samples", f"p = {result.p_value_samples:.2g} (Wilcoxon)")
+    show_labelled("verdict", comparison.verdict)

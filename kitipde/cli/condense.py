@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from datagen.errors import InputError
-from kitipde.cli.console import progress, remark, show_json, show_table
+from kitipde.cli.console import progress, show_json, show_table, wrote
 
 if TYPE_CHECKING:
     from kitipde.studies.condense import Setting, Trainings
@@ -19,20 +19,27 @@ _SYNTHETIC = "synthetic"
 
 def condense(
     subject: Annotated[
-        list[str], typer.Argument(help="Run folders, or the word `synthetic` for the study of small networks.")
+        list[str],
+        typer.Argument(metavar="RUN|synthetic", help="Run folders, or the word synthetic: the papers' networks."),
     ],
     out: Annotated[
-        Path | None, typer.Option(help="Folder for figures and tables; for runs, only written if given.")
+        Path | None, typer.Option(metavar="FOLDER", help="Write figures and tables here.  [synthetic: condensation]")
     ] = None,
-    seeds: Annotated[int | None, typer.Option(min=1, help="Of the study; 5 if not given.")] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Of the study; 100 if not given.")] = None,
-    learning_rate: Annotated[float | None, typer.Option(min=0.0, help="Of the study; 0.001 if not given.")] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, metavar="N", help="With synthetic.  [default: 5]")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, metavar="N", help="With synthetic.  [default: 100]")] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(min=0.0, metavar="NUMBER", help="With synthetic.  [default: 0.001]")
+    ] = None,
     deviation: Annotated[
-        float | None, typer.Option(min=0.0, help="Of the study's initial weights; by default the papers'.")
+        float | None,
+        typer.Option(min=0.0, metavar="NUMBER", help="With synthetic: of the initial weights.  [default: the papers']"),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """Degree of condensation ρ of each layer: of runs, from their best weights, or of the papers' small networks."""
+    """Measure how much the neurons of each layer have become alike.
+
+    The degree of condensation ρ of runs, from their best weights, or of the small networks that the papers study.
+    """
     if subject == [_SYNTHETIC]:
         from kitipde.studies.condense import Setting
 
@@ -43,7 +50,7 @@ def condense(
     options = {"seeds": seeds, "epochs": epochs, "learning-rate": learning_rate, "deviation": deviation}
     for name, value in options.items():
         if value is not None:
-            raise InputError(f"--{name} is of the study of small networks (allowed with run folders: --out, --json)")
+            raise InputError(f"--{name} goes with synthetic, not with run folders (which take --out and --json)")
     _runs(subject, out, as_json)
 
 
@@ -51,13 +58,13 @@ def _runs(paths: list[str], out: Path | None, as_json: bool) -> None:
     from dataclasses import asdict
     from statistics import mean
 
-    from kitipde.evaluation.labels import folder_labels
+    from kitipde.evaluation.labels import label_runs
     from kitipde.optim.condensation import condensation
     from kitipde.runs import open_run
 
     documents = []
     runs = [open_run(path) for path in paths]
-    for path, run, label in zip(paths, runs, folder_labels(runs), strict=True):
+    for path, run, label in zip(paths, runs, label_runs(runs), strict=True):
         if not run.replicas:
             raise InputError(f"{path} has no trained seed yet")
         found = {replica.seed: condensation(replica.load_model()) for replica in run.replicas}
@@ -77,8 +84,8 @@ def _runs(paths: list[str], out: Path | None, as_json: bool) -> None:
                 )
             )
         if not as_json:
-            header = ("layer", "kind", "neurons", "ρ", "over seeds", "ρ of whole neurons", "clusters")
-            show_table(f"{label}, {len(found)} seed{'s' if len(found) > 1 else ''}", header, rows)
+            header = ("layer", "kind", "neurons", "ρ", "range over seeds", "ρ of whole neurons", "clusters")
+            show_table(f"{label}, {len(found)} seed{'s' if len(found) > 1 else ''}", header, rows, texts=(0, 1))
         if out is not None:
             _draw_run(run, label, out)
     if as_json:
@@ -95,7 +102,7 @@ def _draw_run(run: Any, label: str, out: Path) -> None:
     maps = {layer.name: ordered_cosines(neuron_weights(model, layer.name)) for layer in condensation(model)}
     name = label.strip("./").replace("/", "-")
     paths = save(heat_map_figure({f"seed {run.replicas[0].seed}": maps}, label), out / f"condensation-{name}")
-    remark(f"wrote {paths[0]}")
+    wrote(paths[0])
 
 
 def _synthetic(out: Path, seeds: int, setting: "Setting", as_json: bool) -> None:
@@ -112,12 +119,12 @@ def _synthetic(out: Path, seeds: int, setting: "Setting", as_json: bool) -> None
     write_json(out / "results.json", document)
     write_atomically(out / "tables.md", as_markdown(study, dynamics, setting).encode())
     _draw_study(out, study, dynamics)
-    remark(f"wrote figures, tables.md and results.json to {out}")
+    wrote(out)
     if as_json:
         show_json(document)
         return
     for network in NETWORKS:
-        show_table(f"{network}, {seeds} seeds, {setting.epochs} epochs", HEADER, rows_of(study, network))
+        show_table(f"{network}, {seeds} seeds, {setting.epochs} epochs", HEADER, rows_of(study, network), texts=(0, 1))
 
 
 def _draw_study(out: Path, study: "list[Trainings]", dynamics: "list[Dynamics]") -> None:

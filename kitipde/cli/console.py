@@ -2,14 +2,27 @@
 
 import json
 import shlex
+import shutil
 import sys
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
-from datagen.words import duration_text
+from datagen.words import duration_text, size_text
 
-__all__ = ["progress", "remark", "show_json", "show_table", "type_command"]
+__all__ = [
+    "progress",
+    "remark",
+    "show_json",
+    "show_labelled",
+    "show_table",
+    "show_text",
+    "terminal_width",
+    "type_command",
+    "wrote",
+]
 
 
 def remark(text: str) -> None:
@@ -39,22 +52,51 @@ def show_json(document: Any) -> None:
     print(json.dumps(document, indent=2, allow_nan=False))
 
 
-def show_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A result for people, on stdout: the first column left, the others right."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+def show_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]], texts: Sequence[int] = (0,)) -> None:
+    """A result for people, on stdout, no wider than the terminal: see `kitipde.cli.tables`.
 
-    # What stands in brackets in a name or an attribute is no markup.
-    table = Table(box=box.SIMPLE_HEAD)
-    for column, name in enumerate(header):
-        table.add_column(Text(name), justify="left" if column == 0 else "right", overflow="fold")
-    for row in rows:
-        table.add_row(*map(Text, row))
-    print(title)
-    # A pipe has no width of its own: give the table as much as it needs rather than rich's 80 columns.
-    Console(width=None if sys.stdout.isatty() else 200).print(table)
+    Args:
+        title: what the table shows.
+        header: names of the columns.
+        rows: cells.
+        texts: columns of words, which are on the left and may be broken; numbers are on the right and never broken.
+    """
+    from kitipde.cli.tables import table_lines
+
+    print(*_wrapped(title), "", sep="\n")
+    print(*table_lines(header, rows, texts, terminal_width()), sep="\n")
+
+
+def show_labelled(label: str, text: str, indent: int = 15) -> None:
+    """A line of a result: what it is, then the text, broken to the width of the terminal beside it."""
+    print(*_wrapped(f"{label:<{indent}} {text}", " " * (indent + 1)), sep="\n")
+
+
+def show_text(text: str) -> None:
+    """A sentence of a result, broken to the width of the terminal."""
+    print(*_wrapped(text), sep="\n")
+
+
+def terminal_width() -> int:
+    """Columns of the terminal that stdout goes to, or of the variable COLUMNS; a pipe or a file has no end."""
+    return shutil.get_terminal_size((10_000, 24)).columns
+
+
+def _wrapped(text: str, indent: str = "") -> list[str]:
+    # Lines for people in a file are as those in a terminal.
+    width = max(min(terminal_width(), 100), 40)
+    return textwrap.wrap(text, width, subsequent_indent=indent, break_on_hyphens=False)
+
+
+def wrote(path: Path) -> None:
+    """Say that a file, or a folder, has been written, and how large it is."""
+    remark(f"wrote {path} ({size_text(_size(path))})")
+
+
+def _size(path: Path) -> int:
+    if path.is_dir():
+        return sum(each.stat().st_size for each in path.rglob("*") if each.is_file())
+    return path.stat().st_size
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from datagen.errors import InputError
-from kitipde.cli.console import type_command
+from kitipde.cli.console import remark, type_command
 from kitipde.cli.reproduce import seeds_of
 
 __all__ = ["demo"]
@@ -17,12 +17,17 @@ _SAMPLES, _RESOLUTIONS = 448, "64,128,512"
 
 
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder for the dataset, the runs and the report.")] = Path("demo"),
-    seeds: Annotated[int, typer.Option(min=1, help="How many seeds of each model.")] = 3,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Start anew, whatever the folder holds.")] = False,
+    out: Annotated[
+        Path, typer.Option(metavar="FOLDER", help="Folder for the dataset, the runs and the report.")
+    ] = Path("demo"),
+    seeds: Annotated[int, typer.Option(min=1, metavar="N", help="Seeds of each model.")] = 3,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Start over, even if the folder holds an earlier demo.")
+    ] = False,
 ) -> None:
-    """Generate Burgers data, train an FNO with and without KITI, evaluate both, write a report.
+    """Data, two trainings, a verdict and a report, in a minute or two.
 
+    Generates solutions of Burgers' equation, trains an FNO with and without KITI, compares them and writes a report.
     An interrupted demo continues where it stopped.
     """
     data, report = out / "burgers.h5", out / "report.html"
@@ -37,9 +42,9 @@ def demo(
         else:
             type_command("train", "fno", flag, "--config", "demo", "--data", data, "--seeds", seeds, "--out", run)
     type_command("evaluate", *runs.values(), "--resolutions", _RESOLUTIONS)
-    type_command("compare", *runs.values())
+    type_command("compare", *runs.values(), "--plot", out / "verdict.png")
     type_command("report", *runs.values(), "--out", report)
-    print(f"\nThe report: {report.resolve()}  (made in {time.monotonic() - started:.0f} s)")
+    remark(f"\nDone in {time.monotonic() - started:.0f} s. Open {report.resolve()} in a browser.")
 
 
 def _clear(out: Path) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from datagen.errors import InputError
-from kitipde.cli.console import progress, remark, show_json, show_table
+from kitipde.cli.console import progress, remark, show_json, show_table, wrote
 from kitipde.cli.mesh import evaluate_on_mesh
 
 if TYPE_CHECKING:
@@ -18,20 +18,24 @@ __all__ = ["evaluate", "parse_resolutions"]
 
 
 def evaluate(
-    runs: Annotated[list[Path], typer.Argument(help="Run folders made by `kitipde train`.")],
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Run folders made by `kitipde train`.")],
     data: Annotated[
-        Path | None, typer.Option(help="Dataset to evaluate on; by default the test split of each run's own.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Dataset to evaluate on.  [default: the test split of each run's own]"),
     ] = None,
     resolutions: Annotated[
         str | None,
-        typer.Option(help="Points per axis, comma-separated; by default half, all and twice those of training."),
+        typer.Option(metavar="N,N,...", help="Points per axis.  [default: half, all and twice those of training]"),
     ] = None,
-    frames: Annotated[int | None, typer.Option(min=1, help="Frames to predict; by default as in training.")] = None,
+    frames: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Frames to predict.  [default: as in training]")
+    ] = None,
     coordinates: Annotated[
         str | None,
         typer.Option(
-            help="Coordinates on grids other than that of the training: interpolated, or published (each grid's own); "
-            "by default as model.coordinates says."
+            metavar="KIND",
+            help="Coordinates on grids other than that of training: interpolated, or published (each grid's own).  "
+            "[default: as model.coordinates says]",
         ),
     ] = None,
     maps: Annotated[bool, typer.Option("--maps", help="Also write error figures into each run's folder.")] = False,
@@ -39,7 +43,8 @@ def evaluate(
 ) -> None:
     """Measure the errors of trained models.
 
-    Every error of every seed, test sample and frame is written to RUN/evaluation as NetCDF; the table has their means.
+    The table has the means of three errors; --json has all of them. Every error of every seed, test sample and frame
+    is written to RUN/evaluation as NetCDF.
     """
     from kitipde.evaluation import all_on_mesh, evaluate_runs, summarise
 
@@ -81,7 +86,7 @@ def evaluate(
         from kitipde.reporting.gallery import write_gallery
 
         for path in write_gallery(evaluations):
-            remark(f"wrote {path}")
+            wrote(path)
 
 
 def parse_resolutions(text: str | None) -> tuple[int, ...]:
@@ -101,38 +106,29 @@ def parse_resolutions(text: str | None) -> tuple[int, ...]:
 
 
 def _show(evaluations: Sequence["Evaluation"], rows: Sequence["Summary"]) -> None:
-    header = (
-        "run",
-        "trained at",
-        "resolution",
-        "seeds",
-        "MSE",
-        "RMSE",
-        "normalised RMSE",
-        "relative L2",
-        "relative H1",
-    )
-    several = any(row.mse.seeds > 1 for row in rows)
-    title = f"Errors: mean over test samples{', ± standard deviation over seeds' if several else ''}"
-    names = [evaluation.run.name for evaluation in evaluations]
-    own_names = len(set(names)) == len(names)
-    notes = sorted({evaluation.subject.description for evaluation in evaluations})
+    """Three errors, which 80 columns hold; what all rows have in common is said above them."""
+    names = {
+        "trained at": [str(row.trained_at) for row in rows],
+        "seeds": [str(row.mse.seeds) for row in rows],
+    }
+    shared = {name: values[0] for name, values in names.items() if len(set(values)) == 1}
+    columns = {
+        "run": [row.label for row in rows],
+        **{name: values for name, values in names.items() if name not in shared},
+        "resolution": [str(row.resolution) for row in rows],
+        "relative L2": [str(row.relative_l2) for row in rows],
+        "relative H1": [str(row.relative_h1) for row in rows],
+        "RMSE": [str(row.rmse) for row in rows],
+    }
+    spread = " ± standard deviation over seeds" if any(row.mse.seeds > 1 for row in rows) else ""
+    subjects = "; ".join(sorted({evaluation.subject.description for evaluation in evaluations}))
+    if "trained at" in shared:
+        subjects += f"; trained at {shared['trained at']}"
+    if "seeds" in shared:
+        subjects += f"; {shared['seeds']} seed{'s' if shared['seeds'] != '1' else ''}"
     if any(row.coordinates == "published" for row in rows):
-        notes.append("coordinates as published: each grid's own")
-    show_table(
-        f"{title} ({'; '.join(notes)})",
-        header,
-        [
-            (
-                row.run if own_names else row.label,
-                str(row.trained_at),
-                str(row.resolution),
-                str(row.mse.seeds),
-                *(str(estimate) for estimate in (row.mse, row.rmse, row.nrmse, row.relative_l2, row.relative_h1)),
-            )
-            for row in rows
-        ],
-    )
+        subjects += "; coordinates as published: each grid's own"
+    show_table(f"Mean errors{spread} ({subjects})", list(columns), list(zip(*columns.values(), strict=True)))
 
 
 def _document(row: "Summary") -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`kitipde export`: a data set for other programs, a trained run for other machines."""
+"""`kitipde export`: a dataset for other programs, a trained run for other machines."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,51 +6,54 @@ from typing import Annotated
 import typer
 
 from datagen.errors import InputError
-from kitipde.cli.console import progress, remark
+from kitipde.cli.console import progress, wrote
 from kitipde.cli.outputs import refuse_taken
 
 __all__ = ["app"]
 
-app = typer.Typer(no_args_is_help=True, help="Write a data set for other programs, or a run to hand on.")
+app = typer.Typer(no_args_is_help=True, help="Write a dataset for other programs, or a run to hand on.")
 
-File = Annotated[Path, typer.Argument(help="A data set.")]
-Out = Annotated[Path, typer.Option(help="The file to make.")]
+File = Annotated[Path, typer.Argument(metavar="FILE", help="A dataset.")]
+Out = Annotated[Path, typer.Option(metavar="FILE", help="The file to write.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the file.")]
 
 
 @app.command()
 def mat(file: File, out: Out, overwrite: Overwrite = False) -> None:
-    """MATLAB's format with `a`, `u` and `t`, time last, as the FNO data were published."""
+    """MATLAB's format with a, u and t, as the FNO data were published."""
     from datagen.mat import export_mat
     from datagen.store import open_dataset
 
     refuse_taken(out, overwrite, file)
     with open_dataset(file) as data:
         export_mat(data, out)
-    remark(f"made {out}: {out.stat().st_size / 1e6:.1f} MB")
+    wrote(out)
 
 
 @app.command()
 def well(file: File, out: Out, overwrite: Overwrite = False) -> None:
-    """The layout of The Well: trajectories, with periodic boundaries and the equation's constants."""
+    """The layout of The Well."""
     from datagen.store import open_dataset
     from datagen.well import export_well
 
     refuse_taken(out, overwrite, file)
     with open_dataset(file) as data, progress("export", "samples") as show:
         export_well(data, out, lambda done, total: show(done, total, ""))
-    remark(f"made {out}: {out.stat().st_size / 1e6:.1f} MB")
+    wrote(out)
 
 
 @app.command()
 def run(
-    folder: Annotated[Path, typer.Argument(help="A run folder, all of its seeds finished.")],
-    out: Annotated[Path, typer.Option(help="The folder to make.")],
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, all of its seeds finished.")],
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="The folder to write.")],
 ) -> None:
-    """What others need to evaluate a trained run: settings, best weights, metrics; no training states, no paths."""
+    """A trained run for other machines: settings, best weights, metrics.
+
+    Training states and the paths of this machine stay behind.
+    """
     from kitipde.runs import export_run, open_run
 
     if out.exists():
         raise InputError(f"{out} exists; choose another --out or remove it")
     export_run(open_run(folder), out)
-    remark(f"made {out}: {sum(path.stat().st_size for path in out.glob('seed-*/*')) / 1e6:.1f} MB")
+    wrote(out)

@@ -1,4 +1,4 @@
-"""`kitipde generate`: make a data set."""
+"""`kitipde generate`: make a dataset."""
 
 import math
 from pathlib import Path
@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from datagen.errors import InputError, unknown
-from kitipde.cli.console import progress, remark
+from kitipde.cli.completion import complete_from
+from kitipde.cli.console import progress, remark, wrote
 from kitipde.cli.outputs import refuse_folder
 
 if TYPE_CHECKING:
@@ -18,35 +19,40 @@ __all__ = ["app"]
 _COARSE = 1e-4
 """Share of enstrophy (of |u_x|² in 1-D) in the highest tenth of wave numbers above which a flow is not resolved."""
 
-app = typer.Typer(no_args_is_help=True, help="Make a data set with our own solvers.")
+app = typer.Typer(no_args_is_help=True, help="Solve a PDE for random initial fields: a dataset.")
 
-Samples = Annotated[int, typer.Option(help="How many samples.")]
-Seed = Annotated[int, typer.Option(help="Seed of the data set; each sample's own follows from it.")]
-Out = Annotated[Path, typer.Option(help="The file to make.")]
-Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
-Shard = Annotated[str, typer.Option(help="i/n: make only every n-th part, to share the work between machines.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Begin anew, whatever is there.")]
-Workers = Annotated[int, typer.Option(help="Samples solved at the same time; 0: one a processor.")]
-Frames = Annotated[int, typer.Option(help="Instants stored.")]
-Interval = Annotated[float, typer.Option(help="Time between frames; the first is one interval after the start.")]
-Field = Annotated[str, typer.Option(help="Constant of the initial field: published (c = 2), unit (c = 1) or literal.")]
-Length = Annotated[str, typer.Option(help="Side of the domain: a number, or 2pi.")]
-SolveResolution = Annotated[int, typer.Option(help="Points solved on along an axis; 0: as many as stored.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what it would cost.")]
+Samples = Annotated[int, typer.Option(metavar="N", help="How many samples.")]
+Seed = Annotated[int, typer.Option(metavar="N", help="Seed of the dataset; each sample's own follows from it.")]
+Out = Annotated[Path, typer.Option(metavar="FILE", help="The file to write.")]
+Device = Annotated[str, typer.Option(metavar="NAME", help="auto, cpu or cuda.")]
+Shard = Annotated[
+    str, typer.Option(metavar="I/N", help="Make only every n-th part, to share the work between machines.")
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Start over, even if the file exists.")]
+Workers = Annotated[int, typer.Option(metavar="N", help="Samples solved at the same time; 0: one per processor.")]
+Frames = Annotated[int, typer.Option(metavar="N", help="Instants stored.")]
+Interval = Annotated[
+    float, typer.Option(metavar="TIME", help="Time between frames; the first is one interval after the start.")
+]
+Field = Annotated[str, typer.Option(metavar="NAME", help="Initial field: published (c = 2), unit (c = 1) or literal.")]
+Length = Annotated[str, typer.Option(metavar="LENGTH", help="Side of the domain: a number, or 2pi.")]
+SolveResolution = Annotated[int, typer.Option(metavar="N", help="Points per axis solved on; 0: as many as stored.")]
+Resolution = Annotated[int, typer.Option(metavar="N", help="Points per axis stored.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only print what it would cost.")]
 
 
 @app.command()
 def burgers(
     out: Out,
     samples: Samples = 1000,
-    resolution: Annotated[int, typer.Option(help="Points stored.")] = 1024,
+    resolution: Resolution = 1024,
     seed: Seed = 0,
-    nu: Annotated[float, typer.Option(help="Viscosity.")] = 0.1,
-    length: Annotated[str, typer.Option(help="Length of the domain: a number, or 2pi.")] = "2pi",
-    final_time: Annotated[float, typer.Option(help="Time of u.")] = 1.0,
-    frames: Annotated[int, typer.Option(help="Instants of u stored, evenly up to the final time.")] = 1,
+    nu: Annotated[float, typer.Option(metavar="NUMBER", help="Viscosity.")] = 0.1,
+    length: Length = "2pi",
+    final_time: Annotated[float, typer.Option(metavar="TIME", help="Time of u.")] = 1.0,
+    frames: Annotated[int, typer.Option(metavar="N", help="Instants of u stored, evenly up to the final time.")] = 1,
     solve_resolution: Annotated[
-        int, typer.Option(help="Points solved on; 0: the multiple of --resolution from 8192.")
+        int, typer.Option(metavar="N", help="Points solved on; 0: the multiple of --resolution from 8192.")
     ] = 0,
     device: Device = "auto",
     shard: Shard = "",
@@ -71,24 +77,26 @@ def burgers(
 def navier_stokes(
     out: Out,
     samples: Samples = 20,
-    resolution: Annotated[int, typer.Option(help="Points stored along each axis.")] = 256,
+    resolution: Resolution = 256,
     seed: Seed = 0,
-    nu: Annotated[float, typer.Option(help="Viscosity.")] = 1e-3,
+    nu: Annotated[float, typer.Option(metavar="NUMBER", help="Viscosity.")] = 1e-3,
     frames: Frames = 20,
     interval: Interval = 1.0,
-    forcing: Annotated[bool, typer.Option(help="Whether the published forcing acts.")] = True,
+    forcing: Annotated[bool, typer.Option(help="With or without the published forcing.")] = True,
     field: Field = "published",
     length: Length = "1",
     solve_resolution: SolveResolution = 0,
-    dt: Annotated[float, typer.Option(help="Fixed time step; 0: by stability and --tolerance.")] = 0.0,
-    tolerance: Annotated[float, typer.Option(help="Relative L2 error that may arise between two frames.")] = 1e-7,
+    dt: Annotated[float, typer.Option(metavar="TIME", help="Fixed time step; 0: by stability and --tolerance.")] = 0.0,
+    tolerance: Annotated[
+        float, typer.Option(metavar="NUMBER", help="Relative L2 error that may arise between two frames.")
+    ] = 1e-7,
     device: Device = "auto",
     shard: Shard = "",
     workers: Workers = 0,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
 ) -> None:
-    """Navier-Stokes in two dimensions: vorticity from random initial fields."""
+    """Navier-Stokes in two dimensions: vorticity in time."""
     from datagen.navier_stokes import NavierStokes
     from datagen.recipes import parse_number
 
@@ -103,12 +111,12 @@ def navier_stokes(
 def heat(
     out: Out,
     samples: Samples = 20,
-    resolution: Annotated[int, typer.Option(help="Points stored along each axis.")] = 256,
+    resolution: Resolution = 256,
     seed: Seed = 0,
-    alpha: Annotated[float, typer.Option(help="Diffusivity.")] = 1e-4,
+    alpha: Annotated[float, typer.Option(metavar="NUMBER", help="Diffusivity.")] = 1e-4,
     frames: Frames = 20,
     interval: Interval = 1.0,
-    source: Annotated[float, typer.Option(help="Heat supplied on the boundary of the square.")] = 0.1,
+    source: Annotated[float, typer.Option(metavar="NUMBER", help="Heat supplied on the boundary of the square.")] = 0.1,
     field: Field = "published",
     length: Length = "1",
     solve_resolution: SolveResolution = 0,
@@ -118,7 +126,7 @@ def heat(
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
 ) -> None:
-    """The heat equation in two dimensions with a source, in closed form."""
+    """Heat equation in two dimensions with a source, in closed form."""
     from datagen.heat import Heat
     from datagen.recipes import parse_number
 
@@ -132,17 +140,22 @@ def airfoil(
     out: Out,
     samples: Samples = 100,
     preset: Annotated[
-        str, typer.Option(help="standard (5,120 nodes, frames 2 ms apart), or quick (1,600 nodes, 1 ms).")
+        str,
+        typer.Option(metavar="NAME", help="standard (5,120 nodes, frames 2 ms apart), or quick (1,600 nodes, 1 ms)."),
     ] = "standard",
-    section: Annotated[str, typer.Option("--airfoil", help="NACA four-digit section.")] = "0012",
-    mach: Annotated[str, typer.Option(help="LEAST:MOST of the Mach number, drawn evenly.")] = "0.2:0.7",
-    angle: Annotated[str, typer.Option(help="LEAST:MOST of the angle of attack in degrees.")] = "-25:25",
-    frames: Annotated[int, typer.Option(help="Instants stored, the start included.")] = 26,
-    interval: Annotated[float, typer.Option(help="Seconds between frames (chord 1 m); 0: as the preset has it.")] = 0.0,
-    around: Annotated[int, typer.Option(help="Nodes on the airfoil; 0: as the preset has it.")] = 0,
-    layers: Annotated[int, typer.Option(help="Nodes from airfoil to far field; 0: as the preset has it.")] = 0,
-    far: Annotated[float, typer.Option(help="Radius of the far field in chords; 0: as the preset has it.")] = 0.0,
-    courant: Annotated[float, typer.Option(help="Share of the longest stable time step.")] = 1.0,
+    section: Annotated[str, typer.Option("--airfoil", metavar="NACA", help="Four-digit NACA section.")] = "0012",
+    mach: Annotated[str, typer.Option(metavar="LEAST:MOST", help="Mach number, uniformly distributed.")] = "0.2:0.7",
+    angle: Annotated[
+        str, typer.Option(metavar="LEAST:MOST", help="Angle of attack in degrees, uniformly distributed.")
+    ] = "-25:25",
+    frames: Annotated[int, typer.Option(metavar="N", help="Instants stored, the start included.")] = 26,
+    interval: Annotated[
+        float, typer.Option(metavar="SECONDS", help="Time between frames (chord 1 m); 0: as in the preset.")
+    ] = 0.0,
+    around: Annotated[int, typer.Option(metavar="N", help="Nodes on the airfoil; 0: as in the preset.")] = 0,
+    layers: Annotated[int, typer.Option(metavar="N", help="Nodes from airfoil to far field; 0: as in the preset.")] = 0,
+    far: Annotated[float, typer.Option(metavar="CHORDS", help="Radius of the far field; 0: as in the preset.")] = 0.0,
+    courant: Annotated[float, typer.Option(metavar="NUMBER", help="Share of the longest stable time step.")] = 1.0,
     seed: Seed = 0,
     device: Device = "auto",
     shard: Shard = "",
@@ -150,7 +163,7 @@ def airfoil(
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
 ) -> None:
-    """Compressible flow (Euler) round a NACA airfoil, from an impulsive start."""
+    """Compressible flow (Euler) around NACA airfoils, on a mesh."""
     from dataclasses import replace
 
     from datagen.airfoil.cases import PRESETS, Airfoil
@@ -167,16 +180,23 @@ def airfoil(
 
 @app.command()
 def recipe(
-    file: Annotated[str, typer.Argument(help="A YAML file, or the name of a shipped one such as paper-navier-stokes.")],
+    file: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE|NAME",
+            autocompletion=lambda incomplete: complete_from(_shipped_recipes())(incomplete),
+            help="YAML file, or a shipped one: paper-burgers, paper-heat, paper-navier-stokes.",
+        ),
+    ],
     out: Out,
-    samples: Annotated[int, typer.Option(help="How many samples; 0: as the recipe says.")] = 0,
+    samples: Annotated[int, typer.Option(metavar="N", help="How many samples; 0: as in the recipe.")] = 0,
     device: Device = "auto",
     shard: Shard = "",
     workers: Workers = 0,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
 ) -> None:
-    """The data set that a file describes; the paper's are shipped."""
+    """The dataset that a YAML file describes; the paper's are shipped."""
     from datagen.recipes import recipe_from
 
     settings = _settings(file)
@@ -191,14 +211,13 @@ def _range(name: str, text: str) -> tuple[float, float]:
     try:
         return float(least), float(most or least)
     except ValueError:
-        raise InputError(f"{name} '{text}' is no range (allowed: LEAST:MOST, or one number)") from None
+        raise InputError(f"invalid --{name} '{text}' (expected LEAST:MOST, or one number)") from None
 
 
 def _settings(file: str) -> dict[str, Any]:
     from kitipde.config.load import read_config
 
-    folder = _shipped_recipes()
-    shipped = {path.stem: path for path in folder.glob("*.yaml")}
+    shipped = _shipped_recipes()
     if file in shipped:
         return read_config(str(shipped[file]))
     if file.endswith((".yaml", ".yml")):
@@ -206,10 +225,11 @@ def _settings(file: str) -> dict[str, Any]:
     raise unknown("recipe (give a .yaml file or a shipped name)", file, shipped)
 
 
-def _shipped_recipes() -> Path:
+def _shipped_recipes() -> dict[str, Path]:
     # A wheel carries them inside the package; in a checkout they lie beside it.
     package = Path(__file__).parent.parent
-    return next(place for place in (package / "configs", package.parent / "configs") if place.is_dir()) / "data"
+    folder = next(place for place in (package / "configs", package.parent / "configs") if place.is_dir()) / "data"
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
 def _make(
@@ -253,10 +273,10 @@ def _make(
     if machine.joins:
         making.wait_for_all(work, machine)
         making.join(work)
-        remark(f"made {out}: {out.stat().st_size / 1e6:.1f} MB")
+        wrote(out)
         _warn_of_a_coarse_grid(out)
     else:
-        remark(f"share {machine.shard} of {machine.shards} is made; the same command without --shard joins them all")
+        remark(f"share {machine.shard} of {machine.shards} is done; the same command without --shard joins them all")
 
 
 def _warn_of_a_coarse_grid(out: Path) -> None:

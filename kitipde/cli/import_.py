@@ -6,25 +6,27 @@ from typing import Annotated
 import typer
 
 from datagen.errors import InputError
-from kitipde.cli.console import progress, remark
+from kitipde.cli.console import progress, remark, wrote
 from kitipde.cli.outputs import refuse_folder, refuse_source, refuse_taken
 
 __all__ = ["app"]
 
-app = typer.Typer(no_args_is_help=True, help="Turn published data, or your own, into a data set.")
+app = typer.Typer(no_args_is_help=True, help="Turn published data, or your own, into a dataset.")
 
 
 @app.command()
 def mat(
-    file: Annotated[Path, typer.Argument(help="A .mat file with `a`, `u` and `t`, as the FNO data were published.")],
-    out: Annotated[Path, typer.Option(help="The data set to make.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A .mat file with `a`, `u` and `t`, as the FNO data were published.")
+    ],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The dataset to write.")],
     equation: Annotated[str, typer.Option(help="burgers, navier-stokes or heat; told from the shapes if empty.")] = "",
     nu: Annotated[float | None, typer.Option(help="Viscosity, or diffusivity, which the file does not tell.")] = None,
     length: Annotated[str, typer.Option(help="Side of the domain: a number, or 2pi.")] = "1",
     final_time: Annotated[
         float, typer.Option(help="Time of u, where it is of one instant and the file has no t.")
     ] = 1.0,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the data set.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the dataset.")] = False,
 ) -> None:
     """The FNO authors' .mat files, MATLAB version 5 to 7.3."""
     from datagen.mat import MatDescription, import_mat
@@ -34,13 +36,15 @@ def mat(
     description = MatDescription(equation, nu, parse_number("length", length), final_time)
     with progress("import", "samples") as show:
         import_mat(file, out, description, lambda done, total: show(done, total, ""))
-    remark(f"made {out}: {out.stat().st_size / 1e6:.1f} MB")
+    wrote(out)
 
 
 @app.command()
 def meshgraphnets(
-    folder: Annotated[Path, typer.Argument(help="The folder with meta.json and train, valid, test.tfrecord.")],
-    out: Annotated[Path, typer.Option(help="The data set to make.")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="The folder with meta.json and train, valid, test.tfrecord.")
+    ],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The dataset to write.")],
     stride: Annotated[int, typer.Option(help="Take every stride-th frame.")] = 24,
     frames: Annotated[str, typer.Option(help="START:STOP of raw frames; either may be left out.")] = ":",
     split: Annotated[list[str] | None, typer.Option(help="train, valid or test; all there are if left out.")] = None,
@@ -52,9 +56,12 @@ def meshgraphnets(
     check: Annotated[
         bool, typer.Option(help="Compare every record with its checksum, for which all of it is read.")
     ] = True,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Begin anew, whatever is there.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Start over, even if the file exists.")] = False,
 ) -> None:
-    """The data of MeshGraphNets (TFRecord); run again after an interruption, it continues."""
+    """The data of MeshGraphNets (TFRecord).
+
+    The same command continues an import that was interrupted.
+    """
     from datagen.exchange.meshgraphnets import Selection, import_meshgraphnets
 
     start, stop = _range("frames", frames)
@@ -67,13 +74,18 @@ def meshgraphnets(
             show(done, total, "")
 
         made = import_meshgraphnets(folder, out, selection, told, remark, overwrite)
-    remark(f"made {out}: {out.stat().st_size / 1e6:.1f} MB" if made else f"{out} is complete already")
+    if made:
+        wrote(out)
+    else:
+        remark(f"{out} is complete already")
 
 
 @app.command()
 def netcdf(
-    file: Annotated[Path, typer.Argument(help="NetCDF with the dimensions sample, x (y, time), or others renamed.")],
-    out: Annotated[Path, typer.Option(help="The data set to make.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="NetCDF with the dimensions sample, x (y, time), or others renamed.")
+    ],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The dataset to write.")],
     equation: Annotated[str, typer.Option(help="What the fields are solutions of, in one word.")],
     rename: Annotated[
         list[str] | None, typer.Option(metavar="OLD=NEW", help="Rename a dimension or variable; may be repeated.")
@@ -85,9 +97,9 @@ def netcdf(
     constant: Annotated[
         list[str] | None, typer.Option(metavar="NAME=VALUE", help="A number of the equation; may be repeated.")
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the data set.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the dataset.")] = False,
 ) -> None:
-    """Your own fields on a uniform periodic grid, from any NetCDF file that xarray opens."""
+    """Your own fields on a uniform periodic grid, from any NetCDF file."""
     from datagen.exchange.arrays import ArrayDescription, import_netcdf
     from datagen.recipes import parse_number
 
@@ -99,7 +111,7 @@ def netcdf(
     description = ArrayDescription(equation, parse_number("length", length) if length else None, constants)
     with progress("import", "samples") as show:
         import_netcdf(file, out, description, names, tuple(variable or ()), lambda done, total: show(done, total, ""))
-    remark(f"made {out}: {out.stat().st_size / 1e6:.1f} MB")
+    wrote(out)
 
 
 def _assigned(option: str, text: str) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""`kitipde info`: what a data set holds, and whether it is intact."""
+"""`kitipde info`: what a dataset holds, and whether it is intact."""
 
 import math
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kitipde.cli.console import progress, remark, show_json, show_table
+from kitipde.cli.console import progress, remark, show_json, show_table, wrote
 
 if TYPE_CHECKING:
     from datagen.store import Dataset
@@ -15,14 +15,14 @@ __all__ = ["info"]
 
 
 def info(
-    file: Annotated[Path, typer.Argument(help="A data set.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A dataset.")],
     verify: Annotated[
-        bool, typer.Option("--verify", help="Read everything: checksums, and that all is finite.")
+        bool, typer.Option("--verify", help="Read everything: checksums, and whether all values are finite.")
     ] = False,
-    plot: Annotated[Path | None, typer.Option(help="Draw a few samples into this picture.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    plot: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Draw all fields of a few samples.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
-    """What a data set holds: parameters, coordinates, statistics."""
+    """Show what a dataset holds: grid, settings, statistics."""
     from datagen.picture import draw
     from datagen.store import open_dataset
     from datagen.store.verify import verify as check
@@ -34,7 +34,7 @@ def info(
             remark(f"{file} is intact: {checked.samples} samples, {checked.values} finite values, all checksums right")
         if plot is not None:
             draw(data, plot)
-            remark(f"drew {plot}")
+            wrote(plot)
         document = _document(data, verify)
     if as_json:
         show_json(_for_programs(document))
@@ -99,18 +99,18 @@ def _show(document: dict[str, Any]) -> None:
         ["identity", document["identity"][:16]],
         *([name, str(value)] for name, value in document["attributes"].items() if name != "domain_length"),
         ["also of each sample", ", ".join(document["parameters"])],
+        ["fields", "; ".join(f"{name} [{', '.join(each['dims'])}]" for name, each in document["fields"].items())],
     ]
-    show_table(document["file"], ["", ""], rows)
-    header = ["field", "dimensions", "mean", "std", "min", "max", "std, first frame", "std, last frame", "of samples"]
-    names = ("mean", "deviation", "least", "greatest", "first_deviation", "last_deviation")
-    show_table(
-        "statistics",
-        header,
-        [
-            [name, ", ".join(field["dims"]), *(f"{field[key]:.4g}" for key in names), str(field["samples"])]
-            for name, field in document["fields"].items()
-        ],
-    )
+    show_table(document["file"], ["", ""], rows, texts=(0, 1))
+    columns = {"mean": "mean", "std": "deviation", "min": "least", "max": "greatest"}
+    if times is not None and len(times) > 1:
+        columns |= {"std, first frame": "first_deviation", "std, last frame": "last_deviation"}
+    lines = [
+        [name, *(f"{field[key]:.4g}" for key in columns.values()), str(field["samples"])]
+        for name, field in document["fields"].items()
+    ]
+    print()
+    show_table("Statistics", ["field", *columns, "samples"], lines)
 
 
 def _times(times: list[float]) -> str:

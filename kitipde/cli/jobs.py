@@ -20,6 +20,7 @@ from types import FrameType
 import typer
 
 from kitipde.cli.console import remark
+from kitipde.errors import Terminated
 from kitipde.training.interrupt import STUDY
 
 __all__ = ["Job", "run_side_by_side"]
@@ -50,11 +51,11 @@ def run_side_by_side(jobs: Sequence[Job], at_once: int, processors: int) -> None
 
     Raises:
         typer.Exit: with the code of the first that failed.
-        KeyboardInterrupt: when asked to stop, after all have ended.
+        KeyboardInterrupt: when asked to stop, after all have ended; `Terminated` if by SIGTERM or SIGHUP.
     """
     waiting = deque(jobs)
     running: list[subprocess.Popen[str]] = []
-    code, asked = 0, False
+    code, asked = 0, 0
     # A child that has ended, or the number of a signal: this queue may be filled by a handler, too.
     events: SimpleQueue[subprocess.Popen[str] | int] = SimpleQueue()
     threads = max(1, processors // at_once)
@@ -66,7 +67,7 @@ def run_side_by_side(jobs: Sequence[Job], at_once: int, processors: int) -> None
                 break
             event = events.get()
             if isinstance(event, int):
-                asked = True
+                asked = event
                 _tell(running, event)
             else:
                 running.remove(event)
@@ -76,7 +77,7 @@ def run_side_by_side(jobs: Sequence[Job], at_once: int, processors: int) -> None
             if asked or code:
                 waiting.clear()
     if asked:
-        raise KeyboardInterrupt
+        raise KeyboardInterrupt if asked == signal.SIGINT else Terminated
     if code:
         raise typer.Exit(code)
 

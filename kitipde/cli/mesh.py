@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kitipde.cli.console import progress, remark, show_json, show_table
+from kitipde.cli.console import progress, remark, show_json, show_table, wrote
 
 if TYPE_CHECKING:
     from kitipde.evaluation import MeshSummary
@@ -28,11 +28,11 @@ def evaluate_on_mesh(runs: Sequence[Path], data: Path | None, frames: int | None
         from kitipde.reporting.mesh import write_mesh_gallery
 
         for path in write_mesh_gallery(evaluations):
-            remark(f"wrote {path}")
+            wrote(path)
 
 
 def _show(rows: Sequence["MeshSummary"], subjects: str) -> None:
-    """A line an error, a column a run: there are more errors than runs."""
+    """One line per error, one column per run: there are more errors than runs."""
     from kitipde.evaluation import MESH_METRICS
 
     several = any(row.errors["momentum_rmse"].seeds > 1 for row in rows)
@@ -43,11 +43,12 @@ def _show(rows: Sequence["MeshSummary"], subjects: str) -> None:
     lines += [
         ("seeds", "", "", *(str(row.errors["momentum_rmse"].seeds) for row in rows)),
         ("parameters", "", "", *(_number(row.cost.parameters, ",") for row in rows)),
-        ("an epoch of training", "s", "", *(_number(row.cost.seconds_per_epoch, ".3g") for row in rows)),
+        ("time per epoch of training", "s", "", *(_number(row.cost.seconds_per_epoch, ".3g") for row in rows)),
     ]
     frames = ", ".join(sorted({f"{row.frames} frames on {row.nodes:,} nodes" for row in rows}))
-    title = f"Errors: mean over test samples{', ± standard deviation over seeds' if several else ''}"
-    show_table(f"{title} ({subjects}; {frames})", ("error", "units", "--metric", *(row.label for row in rows)), lines)
+    title = f"Mean errors{' ± standard deviation over seeds' if several else ''}"
+    header = ("error", "units", "--metric", *(row.label for row in rows))
+    show_table(f"{title} ({subjects}; {frames})", header, lines, texts=(0, 1, 2))
 
 
 def _number(value: float | None, style: str) -> str:

@@ -15,7 +15,7 @@ _DIMENSIONS = {"burgers": 1, "navier-stokes": 2, "heat": 2, "airfoil": 2}
 def models(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """List the shipped configurations: network, grid, parameters, operations of one step."""
+    """List the shipped configurations: network, grid, size, cost."""
     from kitipde.config import AirfoilOFormerConfig
     from kitipde.config.load import read_config, resolve_config, shipped_configs
     from kitipde.models import build_model, example_input, parameter_count
@@ -36,6 +36,6 @@ def models(
     if as_json:
         show_json(rows)
         return
-    header = ("configuration", "network", "grid", "parameters", "FLOPs a step")
+    header = ("configuration", "network", "grid", "parameters", "FLOPs per step")
     texts = [(r["configuration"], r["model"], r["grid"], f"{r['parameters']:,}", f"{r['flops']:.3g}") for r in rows]
-    show_table("Shipped configurations (`kitipde train MODEL --config NAME`)", header, texts)
+    show_table("Shipped configurations (`kitipde train --config NAME --data FILE`)", header, texts, texts=(0, 1))

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from kitipde.cli.console import remark, show_json
+from kitipde.cli.console import show_json, wrote
 from kitipde.cli.outputs import refuse_source
 from kitipde.cli.reproduce import Reference, show_results
 
@@ -13,12 +13,19 @@ __all__ = ["pool"]
 
 
 def pool(
-    files: Annotated[list[Path], typer.Argument(help="results.json of one or more studies of the same kind.")],
-    out: Annotated[Path | None, typer.Option(help="Folder for the joint results.json and results.md.")] = None,
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE", help="results.json of one or more studies of the same kind.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Write the joint results.json and results.md here.")
+    ] = None,
     reference: Reference = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """Compare the models of studies anew, with the seeds of all of them; the runs themselves are not needed."""
+    """Join the seeds of one study from several machines.
+
+    The models are compared again with all seeds; the runs themselves are not needed.
+    """
     from dataclasses import asdict
 
     if out is not None:
@@ -29,7 +36,8 @@ def pool(
     table = pooled_results(files, reference)
     if out is not None:
         write_results(table, out)
-        remark(f"wrote {out / 'results.json'} and {out / 'results.md'}")
+        for name in ("results.json", "results.md"):
+            wrote(out / name)
     if as_json:
         show_json(asdict(table))
     else:

@@ -1,27 +1,31 @@
-"""`kitipde predict`: what trained models say to new inputs, as a data set."""
+"""`kitipde predict`: predictions of trained models for new inputs, as a dataset."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from kitipde.cli.console import progress, remark
+from kitipde.cli.console import progress, remark, wrote
 from kitipde.cli.outputs import refuse_taken
 
 __all__ = ["predict"]
 
 
 def predict(
-    run: Annotated[Path, typer.Argument(help="Run folder made by `kitipde train`.")],
-    data: Annotated[Path, typer.Option(help="Dataset with the inputs; it needs no solutions.")],
-    out: Annotated[Path, typer.Option(help="The file to make.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder made by `kitipde train`.")],
+    data: Annotated[Path, typer.Option(metavar="FILE", help="Dataset with the inputs; it needs no solutions.")],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The file to write.")],
     seed: Annotated[
         int | None,
-        typer.Option(min=0, help="This network alone; by default the mean over all, and their spread."),
+        typer.Option(
+            min=0, metavar="N", help="One seed's network alone.  [default: mean and standard deviation over all]"
+        ),
     ] = None,
-    frames: Annotated[int | None, typer.Option(min=1, help="Frames to predict; by default as in training.")] = None,
+    frames: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Frames to predict.  [default: as in training]")
+    ] = None,
     resolution: Annotated[
-        int | None, typer.Option(min=1, help="Points per axis; by default those of the file.")
+        int | None, typer.Option(min=1, metavar="N", help="Points per axis.  [default: those of the file]")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file.")] = False,
 ) -> None:
@@ -36,4 +40,4 @@ def predict(
         write_predictions(
             run, data, out, seed=seed, frames=frames, resolution=resolution, progress=report, remark=remark
         )
-    remark(f"made {out}: {out.stat().st_size / 1e6:.1f} MB")
+    wrote(out)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from datagen.errors import InputError
-from kitipde.cli.console import progress, remark, show_json, show_table, type_command
+from kitipde.cli.completion import complete_from
+from kitipde.cli.console import progress, remark, show_json, show_table, show_text, type_command, wrote
 from kitipde.cli.jobs import Job, run_side_by_side
 
 if TYPE_CHECKING:
@@ -21,49 +22,39 @@ if TYPE_CHECKING:
 
 __all__ = ["Reference", "ablate", "reproduce", "seeds_of", "show_results"]
 
-Preset = Annotated[str, typer.Option(help="quick (minutes on a CPU), paper (the published setting) or large.")]
-Seeds = Annotated[int, typer.Option(min=1, help="How many seeds of each model.")]
-FirstSeed = Annotated[int, typer.Option(min=0, help="The first of them: machines can share the seeds of a study.")]
-Out = Annotated[Path | None, typer.Option(help="Folder of the study; by default under studies/.")]
-Data = Annotated[Path | None, typer.Option(help="Folder of the datasets; by default studies/data.")]
-Problems = Annotated[str, typer.Option(help="Only these problems, comma-separated.")]
-Arms = Annotated[str, typer.Option(help="Only these models besides the reference, comma-separated.")]
-Reference = Annotated[str | None, typer.Option(help="Compare with this model instead of each problem's first.")]
+Preset = Annotated[
+    str, typer.Option(metavar="NAME", help="quick (minutes on a CPU), paper (the published setting) or large.")
+]
+Seeds = Annotated[int, typer.Option(min=1, metavar="N", help="Seeds of each model.")]
+FirstSeed = Annotated[
+    int, typer.Option(min=0, metavar="N", help="The first of them: machines can share the seeds of a study.")
+]
+Out = Annotated[Path | None, typer.Option(metavar="FOLDER", help="Folder of the study.  [default: one under studies/]")]
+Data = Annotated[Path | None, typer.Option(metavar="FOLDER", help="Folder of the datasets.  [default: studies/data]")]
+Problems = Annotated[
+    str, typer.Option(metavar="NAME,NAME,...", help="Only these of burgers, navier-stokes, heat, airfoil.")
+]
+Arms = Annotated[str, typer.Option(metavar="NAME,NAME,...", help="Only these models besides the reference.")]
+Reference = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Compare with this model.  [default: each problem's first]")
+]
 AtOnce = Annotated[
     int,
-    typer.Option("--jobs", min=0, help="Trainings side by side; 0 for one a processor, or one where there is a GPU."),
+    typer.Option(
+        "--jobs", min=0, metavar="N", help="Trainings side by side; 0: one per processor, or one if there is a GPU."
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
 def reproduce(
-    name: Annotated[str, typer.Argument(help="table4, table6, table7, figure2, figure5 or figure6.")],
-    preset: Preset = "quick",
-    seeds: Seeds = 3,
-    first_seed: FirstSeed = 0,
-    out: Out = None,
-    data: Data = None,
-    problems: Problems = "",
-    arms: Arms = "",
-    reference: Reference = None,
-    jobs: AtOnce = 0,
-    as_json: AsJson = False,
-) -> None:
-    """Reproduce one of the paper's tables or figures, with seeds and intervals.
-
-    Each step is a command that is shown. What has been made is used again: a study that was stopped goes on.
-    """
-    from kitipde.studies.plans import selected, study
-
-    plan = selected(study(name, preset), _words(problems), _words(arms), reference)
-    options = f"reproduce {name}{_options(problems, arms, reference)}"
-    numbers = range(first_seed, first_seed + seeds)
-    _carry_out(plan, preset, numbers, out or Path("studies") / f"{name}-{preset}", data, options, jobs, as_json)
-
-
-def ablate(
     name: Annotated[
-        str, typer.Argument(help="position-update (the paper's Table 6), residual, optimizer (KO) or samples.")
+        str,
+        typer.Argument(
+            metavar="NAME",
+            autocompletion=complete_from(("table4", "table6", "table7", "figure2", "figure5", "figure6")),
+            help="table4, table6, table7, figure2, figure5 or figure6.",
+        ),
     ],
     preset: Preset = "quick",
     seeds: Seeds = 3,
@@ -76,7 +67,39 @@ def ablate(
     jobs: AtOnce = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Take the collision apart: every part and every kind of it, with more and fewer training samples."""
+    """Repeat one of the paper's tables or figures, with seeds.
+
+    Each step is a command that is shown. What exists is used again: the same command continues a stopped study.
+    """
+    from kitipde.studies.plans import selected, study
+
+    plan = selected(study(name, preset), _words(problems), _words(arms), reference)
+    options = f"reproduce {name}{_options(problems, arms, reference)}"
+    numbers = range(first_seed, first_seed + seeds)
+    _carry_out(plan, preset, numbers, out or Path("studies") / f"{name}-{preset}", data, options, jobs, as_json)
+
+
+def ablate(
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME",
+            autocompletion=complete_from(("position-update", "residual", "optimizer", "samples")),
+            help="position-update (the paper's Table 6), residual, optimizer (KO) or samples.",
+        ),
+    ],
+    preset: Preset = "quick",
+    seeds: Seeds = 3,
+    first_seed: FirstSeed = 0,
+    out: Out = None,
+    data: Data = None,
+    problems: Problems = "",
+    arms: Arms = "",
+    reference: Reference = None,
+    jobs: AtOnce = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Find out which part of a collision does what."""
     from kitipde.studies.plans import ablation, selected
 
     plan = selected(ablation(name, preset, _words(problems)), (), _words(arms), reference)
@@ -130,7 +153,8 @@ def _carry_out(
         show_json(read_results(out))
     else:
         show_results(table)
-        print(f"{out / 'results.md'}  (made in {time.monotonic() - started:.0f} s)")
+    wrote(out / "results.md")
+    remark(f"done in {time.monotonic() - started:.0f} s")
 
 
 def _training(problem: "Problem", arm: "Arm", data: Path, seeds: range, run: Path) -> Job:
@@ -232,44 +256,27 @@ def _draw(table: "Table", varied: str, out: Path) -> None:
         reference = next(row for row in rows if row.value is None)
         figure = variation_figure(problem, varied, points, (reference.error, reference.train_error))
         for path in save(figure, out / f"{problem.lower().replace('–', '-')}-{varied.rpartition('.')[2]}"):
-            remark(f"figure: {path}")
+            wrote(path)
 
 
 def show_results(table: "Table") -> None:
-    """A study's table and its verdicts, for people."""
-    header = (
-        "problem",
-        "model",
-        "seeds",
-        "error",
-        "ratio",
-        "95 % interval",
-        "paper",
-        "paper's ratio",
-        "s a seed",
-    )
-    show_table(table.title, header, [_texts(row) for row in table.rows])
-    for row in table.rows:
-        if row.verdict:
-            print(f"{row.problem}, {row.arm}: {row.verdict}")
+    """A study's tables, one per problem, and its verdicts, for people; results.md has the cost, too."""
+    header = ("model", "seeds", "error", "ratio", "95 % interval", "paper", "paper's ratio")
+    for problem in dict.fromkeys(row.problem for row in table.rows):
+        rows = [row for row in table.rows if row.problem == problem]
+        show_table(f"{table.title}: {problem}", header, [_texts(row) for row in rows])
+        print()
+        for row in rows:
+            if row.verdict:
+                show_text(f"{row.arm}: {row.verdict}")
+                print()
 
 
 def _texts(row: "Row") -> tuple[str, ...]:
     interval = "" if row.low is None or row.high is None else f"{row.low:.3f}–{row.high:.3f}"
-    numbers = ((row.ratio, ".3f"), (row.published, "g"), (row.published_ratio, ".3f"), (row.seconds, ".0f"))
-    texts = ["" if value is None else format(value, form) for value, form in numbers]
-    ratio, published, published_ratio, seconds = texts
-    return (
-        row.problem,
-        row.arm,
-        f"{row.seeds}",
-        str(row.error),
-        ratio,
-        interval,
-        published,
-        published_ratio,
-        seconds,
-    )
+    numbers = ((row.ratio, ".3f"), (row.published, "g"), (row.published_ratio, ".3f"))
+    ratio, published, published_ratio = ("" if value is None else format(value, form) for value, form in numbers)
+    return (row.arm, f"{row.seeds}", str(row.error), ratio, interval, published, published_ratio)
 
 
 def _words(text: str) -> tuple[str, ...]:

@@ -15,10 +15,12 @@ __all__ = ["runs"]
 
 
 def runs(
-    folder: Annotated[Path, typer.Argument(help="Where to look for run folders, at any depth.")] = Path("runs"),
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="Where to look for run folders, at any depth.")
+    ] = Path("runs"),
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """List run folders: network, residual, dataset, seeds, best validation loss and time."""
+    """List what has been trained: settings, seeds, loss, time."""
     from kitipde.runs import open_run
 
     if not folder.is_dir():
@@ -35,8 +37,9 @@ def runs(
     if not rows:
         print(f"no runs in {folder}; make one with `kitipde train`")
         return
-    header = ("run", "network", "residual", "equation", "seeds", "epochs", "best validation rel. L2", "seconds a seed")
-    show_table(f"Runs in {folder}", header, [_texts(row) for row in rows])
+    header = ("run", "network", "residual", "equation", "seeds", "epochs", "loss", "time (s)")
+    title = f"Runs in {folder} (loss: lowest on the validation split, mean over seeds; time: of one seed)"
+    show_table(title, header, [_texts(row) for row in rows], texts=(0, 1, 2, 3))
 
 
 def _row(run: "Run") -> dict[str, Any]:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from datagen.errors import InputError
-from kitipde.cli.console import progress, remark, show_json, show_table
+from kitipde.cli.completion import complete_configuration
+from kitipde.cli.console import progress, remark, show_json, show_table, show_text, wrote
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -19,27 +20,46 @@ __all__ = ["sweep"]
 
 
 def sweep(
-    config: Annotated[str, typer.Argument(help="YAML file, or the name of a shipped configuration.")],
-    params: Annotated[
-        list[str], typer.Option("--param", metavar="KEY=LOW:HIGH", help="Also KEY=LOW:HIGH:log and KEY=A,B,C.")
+    config: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE|NAME",
+            autocompletion=complete_configuration,
+            help="YAML file, or a name that `kitipde models` lists.",
+        ),
     ],
-    data: Annotated[Path | None, typer.Option(help="Dataset; by default that of the configuration.")] = None,
-    trials: Annotated[int, typer.Option(min=1, help="Finished trials, over all processes.")] = 20,
-    seeds: Annotated[int | None, typer.Option(min=1, help="Seeds of each trial; by default as configured.")] = None,
+    params: Annotated[
+        list[str],
+        typer.Option(
+            "--param", metavar="KEY=LOW:HIGH", help="A setting to search; also KEY=LOW:HIGH:log and KEY=A,B,C."
+        ),
+    ],
+    data: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Dataset.  [default: that of the configuration]")
+    ] = None,
+    trials: Annotated[int, typer.Option(min=1, metavar="N", help="Finished trials, over all processes.")] = 20,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Seeds of each trial.  [default: as configured]")
+    ] = None,
     assignments: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one setting of all trials.")
     ] = None,
-    out: Annotated[Path, typer.Option(help="Folder of the study; the same folder continues it.")] = Path("sweep"),
+    out: Annotated[
+        Path, typer.Option(metavar="FOLDER", help="Folder of the study; the same folder continues it.")
+    ] = Path("sweep"),
     storage: Annotated[
-        str | None, typer.Option(help="Address of a database that several machines reach; by default SQLite in --out.")
+        str | None,
+        typer.Option(metavar="URL", help="Database that several machines can reach.  [default: SQLite in --out]"),
     ] = None,
-    prune: Annotated[bool, typer.Option(help="End trials that lag behind the median.")] = True,
-    sampler_seed: Annotated[int | None, typer.Option(help="Seed of the search in this process.")] = None,
+    prune: Annotated[bool, typer.Option(help="End trials that are worse than the median.")] = True,
+    sampler_seed: Annotated[
+        int | None, typer.Option(metavar="N", help="Seed of the search in this process.  [default: random]")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Search for good settings, judged on the validation split.
 
-    The same command started again goes on; started several times at once it shares the work.
+    The same command continues a search; started several times at once it shares the work.
     """
     from kitipde.studies.space import parse_dimension
     from kitipde.studies.sweep import Sweep, check_optuna, open_study, with_real_ranges, work
@@ -152,7 +172,7 @@ def _draw(plan: "Sweep", results: dict[str, Any]) -> None:
         figures["contour"] = contour_figure((keys[0], keys[1]), pairs, losses)
     for name, figure in figures.items():
         for path in save(figure, plan.out / name):
-            remark(f"figure: {path}")
+            wrote(path)
 
 
 def _show(results: dict[str, Any], out: Path) -> None:
@@ -163,13 +183,14 @@ def _show(results: dict[str, Any], out: Path) -> None:
     ]
     counts = ", ".join(f"{count} {state}" for state, count in results["trials"].items())
     show_table(f"{out}: {counts}; the best ten", ("trial", "validation relative L2", *keys), rows)
+    print()
     for key, share in results["importance"].items():
-        print(f"importance of {key}: {share:.2f}")
+        show_text(f"importance of {key}: {share:.2f}")
     best = results["best"]
     spread = "" if best["test_deviation"] is None else f" ± {best['test_deviation']:.2g}"
     error = "not finite" if best["test_relative_l2"] is None else f"{best['test_relative_l2']:.4g}{spread}"
-    print(f"best on the test split: relative L2 {error} ({best['seeds']} seeds)")
-    print(f"its settings: {out / 'best.yaml'}")
+    show_text(f"best on the test split: relative L2 {error} ({best['seeds']} seeds)")
+    show_text(f"its settings: {out / 'best.yaml'}")
 
 
 def _text(value: Any) -> str:

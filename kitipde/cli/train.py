@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from datagen.errors import InputError, unknown
-from kitipde.cli.console import progress, remark, show_table
+from kitipde.cli.completion import complete_configuration, complete_from
+from kitipde.cli.console import progress, remark, show_table, wrote
 
 if TYPE_CHECKING:
     from kitipde.config import RunConfig
@@ -21,31 +22,50 @@ MODELS = {"fno": ("fno",), "oformer": ("oformer", "oformer-airfoil")}
 
 def train(
     model: Annotated[
-        str | None, typer.Argument(help="Which network: fno or oformer; a run that is continued knows its own.")
+        str | None,
+        typer.Argument(
+            metavar="NETWORK",
+            autocompletion=complete_from(MODELS),
+            help="fno or oformer. A --config that names its model, and a run that is resumed, need none.",
+        ),
     ] = None,
-    data: Annotated[Path | None, typer.Option(help="Dataset made by `kitipde generate` or `kitipde import`.")] = None,
+    data: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Dataset made by `kitipde generate` or `kitipde import`.")
+    ] = None,
     config: Annotated[
         str | None,
-        typer.Option(help="YAML file, or the name of a shipped one; by default the one for model and dataset."),
+        typer.Option(
+            metavar="FILE|NAME",
+            autocompletion=complete_configuration,
+            help="YAML file, or a name that `kitipde models` lists.  [default: the one for network and dataset]",
+        ),
     ] = None,
     assignments: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one setting; may be repeated.")
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Change one setting, such as training.epochs=50; may be repeated."
+        ),
     ] = None,
-    kiti: Annotated[bool | None, typer.Option(help="Collide the features while training, or do not.")] = None,
-    seeds: Annotated[int | None, typer.Option(min=1, help="How many seeds.")] = None,
+    kiti: Annotated[
+        bool | None,
+        typer.Option(help="Whether features collide while training.  [default: as configured; shipped: no]"),
+    ] = None,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Networks to train, one per seed.  [default: 1]")
+    ] = None,
     deterministic: Annotated[
         bool, typer.Option("--deterministic", help="The same bits every time on a GPU too, where that costs time.")
     ] = False,
     track_condensation: Annotated[
         bool, typer.Option("--track-condensation", help="Record how condensed each layer is, epoch by epoch.")
     ] = False,
-    out: Annotated[Path | None, typer.Option(help="Run folder; by default under runs/.")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Run folder.  [default: one under runs/]")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out where it stopped.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")] = False,
 ) -> None:
-    """Train a neural operator on a dataset.
+    """Train a neural operator on a dataset, for one or many seeds.
 
-    The run folder holds the resolved settings, a line of metrics an epoch, the weights of the best epoch on the
+    The run folder holds the resolved settings, one line of metrics per epoch, the weights of the best epoch on the
     validation split, and the state from which --resume continues.
     """
     if model is not None and model not in MODELS:
@@ -54,12 +74,7 @@ def train(
     assignments = [*(assignments or []), *(f"training.{name}=true" for name, given in switches.items() if given)]
     if resume and (data or config or assignments or kiti is not None or overwrite):
         raise InputError("--resume keeps the settings of the run: only --out and --seeds go with it")
-    if resume:
-        settings = _saved_settings(out, model)
-    elif model is None:
-        raise InputError(f"which network? name one: {', '.join(MODELS)}")
-    else:
-        settings = _settings(model, data, config, assignments, kiti, seeds)
+    settings = _saved_settings(out, model) if resume else _settings(model, data, config, assignments, kiti, seeds)
     from kitipde.training.launch import launch, on_first
     from kitipde.training.run import continue_run, start_run
     from kitipde.training.run import train as train_run
@@ -76,7 +91,7 @@ def train(
         run = open_run(path)
         train_run(run, lambda title: progress(title, "steps"), remark, fabric)
     except InputError as error:
-        # One process tells it, all of them end.
+        # One process reports it, all of them end.
         if fabric.is_global_zero:
             raise
         raise typer.Exit(2) from error
@@ -89,13 +104,22 @@ def train(
 
 
 def _settings(
-    model: str, data: Path | None, config: str | None, assignments: list[str], kiti: bool | None, seeds: int | None
+    model: str | None,
+    data: Path | None,
+    config: str | None,
+    assignments: list[str],
+    kiti: bool | None,
+    seeds: int | None,
 ) -> "RunConfig":
     """Shipped defaults, then --config, then --set, then the flags."""
     from kitipde.config.load import override, place, read_config, validate_config
     from kitipde.config.schema import RunConfig
 
-    tree = override(read_config(config or _shipped(model, data)), assignments)
+    if model is None and config is None:
+        raise InputError(f"no network given: name one ({', '.join(MODELS)}), or give --config with model.name")
+    tree = override(read_config(config or _shipped(str(model), data)), assignments)
+    if model is None and not (isinstance(tree.get("model"), dict) and "name" in tree["model"]):
+        raise InputError(f"no network given: {config} has no model.name; add it, or name one ({', '.join(MODELS)})")
     if data is not None:
         tree = place(tree, "data.path", str(data))
     if seeds is not None:
@@ -104,7 +128,7 @@ def _settings(
     # A configuration may name a particular collisional residual: --kiti leaves that choice to it.
     if kiti is not None and kiti == (resolved.residual.kind == "plain"):
         resolved = validate_config(RunConfig, place(tree, "residual.kind", "kiti" if kiti else "plain"))
-    if resolved.model.name not in MODELS[model]:
+    if model is not None and resolved.model.name not in MODELS[model]:
         raise InputError(f"the configuration is for the model '{resolved.model.name}', not '{model}'")
     return resolved
 
@@ -143,7 +167,7 @@ def _saved_settings(out: Path | None, model: str | None) -> "RunConfig":
 
 
 def _summary(run: "Run") -> None:
-    """What came out, a line a seed; the weights reported are those of the best epoch on validation."""
+    """What came out, one line per seed; the weights are those of the best epoch on validation."""
     rows = []
     for replica in run.replicas:
         facts = replica.facts()
@@ -158,4 +182,5 @@ def _summary(run: "Run") -> None:
         )
     title = f"{run.path}: {run.config.model.name} with {run.config.residual.kind} residuals on {run.equation}"
     loss = "validation loss" if run.on_mesh else "validation relative L2"
-    show_table(title, ("seed", "best epoch", loss, "seconds", "parameters"), rows)
+    show_table(title, ("seed", "best epoch", loss, "time (s)", "parameters"), rows)
+    wrote(run.path)

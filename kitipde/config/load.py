@@ -7,7 +7,9 @@ from typing import Any, TypeVar, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
+from kitipde.config.foreign import settings_called
 from kitipde.config.schema import RunConfig
+from kitipde.config.section import sections_of
 from kitipde.config.text import parse_yaml, write_yaml
 from kitipde.errors import InputError, unknown
 
@@ -145,7 +147,7 @@ def _check_truth(sections: Iterable[type[BaseModel]], tree: Tree, parents: str =
         values = value if isinstance(value, list | tuple) else [value]
         if isinstance(value, dict):
             _check_truth(
-                [each for field in fields for each in _sections_of(field.annotation)], value, f"{parents}{key}."
+                [each for field in fields for each in sections_of(field.annotation)], value, f"{parents}{key}."
             )
         elif fields and any(isinstance(each, bool) for each in values) and not any(map(_takes_truth, fields)):
             raise InputError(
@@ -167,6 +169,9 @@ def _explain(schema: type[BaseModel], error: ValidationError) -> str:
     more = f" (and {len(details) - len(about)} more)" if len(details) > len(about) else ""
     if first["type"] == "extra_forbidden":
         parents = key.rpartition(".")[0]
+        elsewhere = [each for each in settings_called(key) if each != key]
+        if elsewhere:
+            return f"unknown config key '{key}': it is {' or '.join(elsewhere)} here{more}"
         return f"{unknown('config key', key, [f'{parents}.{name}'.strip('.') for name in section.model_fields])}{more}"
     if first["type"] in ("model_type", "model_attributes_type"):
         return f"config key '{key}' is a section of settings, not a value (given {first['input']!r}){more}"
@@ -190,17 +195,11 @@ def _locate(schema: type[BaseModel], location: tuple[str | int, ...]) -> tuple[t
             continue
         keys.append(part)
         field = sections[0].model_fields.get(part)
-        members = [] if field is None else _sections_of(field.annotation)
+        members = [] if field is None else sections_of(field.annotation)
         if not members:
             break
         sections = members
     return sections[0], ".".join(keys)
-
-
-def _sections_of(annotation: Any) -> list[type[BaseModel]]:
-    """The sections that a field can hold; none for a plain value."""
-    members = get_args(annotation) or (annotation,)
-    return [member for member in members if isinstance(member, type) and issubclass(member, BaseModel)]
 
 
 def write_config(config: BaseModel) -> str:

@@ -1,10 +1,10 @@
 """The base of every settings model: closed to unknown keys, immutable once read."""
 
-from typing import Annotated
+from typing import Annotated, Any, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
-__all__ = ["Count", "Section", "Seed"]
+__all__ = ["Count", "Section", "Seed", "sections_of"]
 
 Count = Annotated[int, Field(gt=0, le=2**31 - 1)]
 """A whole number of something; larger ones are no settings but mistakes."""
@@ -17,3 +17,9 @@ class Section(BaseModel):
     """A group of settings. Unknown keys and numbers that are not finite are refused; values stay as they were read."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
+
+
+def sections_of(annotation: Any) -> list[type[BaseModel]]:
+    """The sections that a field can hold; none for a plain value."""
+    members = get_args(annotation) or (annotation,)
+    return [member for member in members if isinstance(member, type) and issubclass(member, BaseModel)]

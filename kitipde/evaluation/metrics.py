@@ -9,7 +9,8 @@ coefficients normalised so that Σ|f̂|² = ⟨f²⟩:
     … of deviations √(⟨e²⟩ / ⟨(t − μ)²⟩), μ the mean of the training targets: the same for t and for t plus a constant
     relative H1    √(Σ(1 + |k|²)|ê|² / Σ(1 + |k|²)|t̂|²),  k = 2πm/L
     max error      max |e|
-    band errors    √Σ_{m in band}|ê|²: low |m| ≤ 4, middle 5…12, high ≥ 13; their squares sum to the MSE
+    band errors    √Σ_{m in band}|ê|²: low |m| ≤ 4, middle 5…12, high ≥ 13; their squares sum to the MSE, and a band
+                   of which a grid has no mode is NaN
     drifts         ⟨p⟩ − ⟨t⟩ (mass) and ⟨p²⟩ / ⟨t²⟩ − 1 (energy, or enstrophy when the field is a vorticity)
     correlation    Pearson's, over the points of the frame
 
@@ -303,7 +304,7 @@ def _measure_chunk(
     error_shells = _shell_sums(error_power, shell, shells)
     target_shells = _shell_sums(target_power, shell, shells)
     prediction_shells = _shell_sums(_mode_power(prediction, weight), shell, shells)
-    low, middle, high = (error_shells[..., first : None if last is None else last + 1] for _, first, last in BANDS)
+    low, middle, high = (_band(error_shells, first, last) for _, first, last in BANDS)
     power, mean = target.square().mean(axes), target.mean(axes)
     prediction_mean = prediction.mean(axes)
     errors = FrameErrors(
@@ -315,9 +316,9 @@ def _measure_chunk(
         error_h1=or_infinite((error_power * h1_weight).flatten(2).sum(-1)),
         target_h1=(target_power * h1_weight).flatten(2).sum(-1),
         max_error=or_infinite(error.abs().amax(axes)),
-        band_low=or_infinite(low.sum(-1).sqrt()),
-        band_middle=or_infinite(middle.sum(-1).sqrt()),
-        band_high=or_infinite(high.sum(-1).sqrt()),
+        band_low=low,
+        band_middle=middle,
+        band_high=high,
         mean_drift=or_infinite(prediction_mean - mean),
         power_drift=_ratio(or_infinite(prediction.square().mean(axes)), power) - 1.0,
         correlation=_correlation(prediction, target),
@@ -356,6 +357,15 @@ def _mode_power(field: Tensor, weight: Tensor) -> Tensor:
 def _shell_sums(power: Tensor, shell: Tensor, shells: int) -> Float[Tensor, "samples frames shells"]:
     sums = power.new_zeros((*power.shape[:2], shells))
     return sums.index_add_(2, shell.flatten(), power.flatten(2))
+
+
+def _band(
+    shells: Float[Tensor, "samples frames shells"], first: int, last: int | None
+) -> Float[Tensor, "samples frames"]:
+    """√ of the power in some shells; NaN where the grid has none of them."""
+    band = shells[..., first : None if last is None else last + 1]
+    power = or_infinite(band.sum(-1).sqrt())
+    return power if band.shape[-1] else torch.full_like(power, torch.nan)
 
 
 def _correlation(prediction: Tensor, target: Tensor) -> Float[Tensor, "samples frames"]:

@@ -35,8 +35,6 @@ CONFIDENCE = 0.95
 
 # Exact p-values are ratios of whole numbers, equal to the level but for rounding.
 _LEVEL = 1 - CONFIDENCE + 1e-12
-# An interval of the ratio's logarithm up to so wide on either side has ends within a tenth of ± half its width.
-_NEARLY_SYMMETRIC = 0.2
 # Two seeds have one degree of freedom: an interval that spans everything, or luck.
 _FEWEST_SEEDS = 3
 # With fewer the rank test over test samples has no p below 0.05, whatever the errors.
@@ -102,11 +100,11 @@ class Comparison:
 
     @property
     def objection(self) -> str:
-        """Which rank test does not follow an interval without 1, in words; empty if none has to."""
+        """Which rank test disagrees with an interval that excludes 1, as a sentence; empty if none does."""
         if self.low is None or self.high is None or self.low <= 1.0 <= self.high or self.different:
             return ""
         name, p = ("test samples", self.p_value_samples) if self._over_seeds else ("seeds", self.p_value)
-        return f"the interval alone would tell one, the rank test over {name} does not (p = {p:.2g})"
+        return f"The interval excludes equal errors, but the rank test over {name} does not confirm it (p = {p:.2g})."
 
 
 def pair_seeds(a: Sequence[_Seed], b: Sequence[_Seed]) -> tuple[_Seed, ...]:
@@ -157,42 +155,39 @@ def compare_errors(a: Errors, b: Errors, *, paired: bool = True, rng_seed: int =
 
 
 def verdict(comparison: Comparison, a: str = "A", b: str = "B") -> str:
-    """What the comparison allows to be said, in words.
+    """What the comparison allows to be said, in whole sentences.
 
     Args:
         comparison: of the errors of a and b.
         a: name of the reference.
         b: name of the other.
     """
-    if comparison.low is None or comparison.high is None:
-        few = "one seed" if min(comparison.seeds) == 1 else f"{_count(comparison)} seeds"
+    ratio, low, high = comparison.ratio, comparison.low, comparison.high
+    if low is None or high is None:
+        seeds = "one seed" if min(comparison.seeds) == 1 else _seeds(comparison)
         return (
-            f"nothing can be concluded from {few}: the error of {b} is {_change(comparison.ratio)} that of {a}, "
-            "and another seed may turn that round (train at least 5)"
+            f"Inconclusive with {seeds}: {b}'s error is {_against(ratio)} {a}'s, and other seeds may reverse that. "
+            "Train at least 5."
         )
     if comparison.different:
         # The better one is the subject, and its interval is that of its own ratio.
-        ratio, low, high, subject = comparison.ratio, comparison.low, comparison.high, b
+        subject, other = b, a
         if ratio > 1:
-            ratio, low, high, subject = 1 / ratio, 1 / comparison.high, 1 / comparison.low, a
-        words = f"{subject} is {_digits(100 * (1 - ratio))} %"
-        if np.log(high / low) <= 2 * _NEARLY_SYMMETRIC:
-            words += f" ± {_digits(50 * (high - low))} % better (95 %)"
-        else:
-            words += f" better (95 % interval {_digits(100 * (1 - high))} to {_digits(100 * (1 - low))} %)"
-        return f"{words}, {_seeds(comparison, subject == b)}"
+            subject, other, ratio, low, high = a, b, 1 / ratio, 1 / high, 1 / low
+        interval = f"95 % CI {_digits(100 * (1 - high))} to {_digits(100 * (1 - low))} %"
+        return f"{subject}'s error is {_against(ratio)} {other}'s ({interval}), {_wins(comparison, subject == b)}."
     text = (
-        f"no difference can be told with {_count(comparison)} seeds: the error of {b} is {_change(comparison.ratio)} "
-        f"that of {a}, 95 % interval {_change(comparison.low)} to {_change(comparison.high)}"
+        f"Inconclusive with {_seeds(comparison)}: {b}'s error is {_against(ratio)} {a}'s "
+        f"(95 % CI {_change(low)} to {_change(high)})."
     )
     if comparison.samples < _FEWEST_SAMPLES:
         text += (
-            f"; a difference needs at least {_FEWEST_SAMPLES} test samples to be seen, here are {comparison.samples}"
+            f" Detecting any difference takes at least {_FEWEST_SAMPLES} test samples; there are {comparison.samples}."
         )
     elif comparison.objection:
-        text += f"; {comparison.objection}"
+        text += f" {comparison.objection}"
     elif comparison.seeds_needed is not None and comparison.seeds_needed > min(comparison.seeds):
-        text += f"; a difference of this size would need about {comparison.seeds_needed} seeds to be seen"
+        text += f" Detecting a difference this small would take about {comparison.seeds_needed} seeds."
     return text
 
 
@@ -287,25 +282,28 @@ def _power_quantiles() -> tuple[np.ndarray, np.ndarray]:
     return counts, stats.t.ppf(0.5 + CONFIDENCE / 2, counts - 1) + stats.t.ppf(_POWER, counts - 1)
 
 
+def _against(ratio: float) -> str:
+    """ "12 % lower than", "equal to"."""
+    return "equal to" if abs(100 * (ratio - 1)) < 0.05 else f"{_change(ratio)} than"
+
+
 def _change(ratio: float) -> str:
-    """ "12 % below", "4 % above", "equal to"."""
+    """ "12 % lower", "4 % higher"."""
     percent = 100 * (ratio - 1)
-    if abs(percent) < 0.05:
-        return "equal to"
-    return f"{_digits(abs(percent))} % {'below' if percent < 0 else 'above'}"
+    return f"{_digits(abs(percent))} % {'higher' if percent > 0 else 'lower'}"
 
 
 def _digits(percent: float) -> str:
     return f"{percent:.0f}" if percent >= 9.95 else f"{percent:.1f}"
 
 
-def _count(comparison: Comparison) -> str:
+def _seeds(comparison: Comparison) -> str:
     a, b = comparison.seeds
-    return str(a) if a == b else f"{a} and {b}"
+    return f"{a} seeds" if a == b else f"{a} and {b} seeds"
 
 
-def _seeds(comparison: Comparison, subject_is_b: bool) -> str:
+def _wins(comparison: Comparison, subject_is_b: bool) -> str:
     if comparison.wins is None:
-        return f"{_count(comparison)} seeds, not paired"
+        return f"with {_seeds(comparison)}, not paired"
     total = comparison.seeds[0]
-    return f"{comparison.wins if subject_is_b else total - comparison.wins} of {total} seeds"
+    return f"lower with {comparison.wins if subject_is_b else total - comparison.wins} of {total} seeds"

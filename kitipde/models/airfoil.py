@@ -99,7 +99,7 @@ class AirfoilOFormer(nn.Module):
             node_type: 0 fluid, 1 airfoil, 2 far field.
             steps: frames to predict.
         """
-        batch = len(frames)
+        batch = frames.shape[0]
         stream = self.lifting(frames.transpose(1, 2).flatten(2))
         start = self.typed(torch.cat([stream, self.node_type(node_type).expand(batch, -1, -1)], dim=-1))
         x = start

@@ -52,7 +52,7 @@ class Coordinates:
         """The channels of each axis, on the grid, device and in the precision of a batch of fields, expanded to it."""
         if self.kind == "none":
             return []
-        batch, grid = len(like), like.shape[2:]
+        batch, grid = like.shape[0], like.shape[2:]
         result = []
         for axis, points in enumerate(grid):
             values = self._along(axis, points, like)

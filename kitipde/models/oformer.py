@@ -107,13 +107,13 @@ class OFormer(nn.Module):
         wanted: Float[Tensor, "targets dimension"],
     ) -> Float[Tensor, "batch targets latent"]:
         """What the decoder starts from at the wanted positions, from fields at the given ones."""
-        values, coordinates = a.flatten(2).transpose(1, 2), given.expand(len(a), -1, -1)
+        values, coordinates = a.flatten(2).transpose(1, 2), given.expand(a.shape[0], -1, -1)
         x = self.lifting(torch.cat([values, coordinates], dim=-1))
         if self.keeps_coordinates:
             x = torch.cat([x, coordinates], dim=-1)
         for block in self.encoder:
             x = block(x, given)
-        queries = self.queries(wanted).expand(len(a), -1, -1)
+        queries = self.queries(wanted).expand(a.shape[0], -1, -1)
         return self.cross(queries, self.encoded(x), wanted, given)
 
 
@@ -152,7 +152,7 @@ class LatentMarching(nn.Module):
     ) -> Float[Tensor, "batch steps points"]:
         """The field after each step."""
         z, frames = self.expand(z), []
-        coordinates = positions.expand(len(z), -1, -1)
+        coordinates = positions.expand(z.shape[0], -1, -1)
         for _ in range(steps):
             z = z + self.propagator(torch.cat([self.norm(z), coordinates], dim=-1))
             frames.append(self.head(self.decoded_norm(z)))

@@ -18,7 +18,7 @@ class PointwiseLinear(nn.Conv1d):
         """The map applied at each point; where each point's channels are neighbours in memory, they stay so."""
         if input.stride(1) == 1:
             return nn.functional.linear(input.permute(2, 0, 1), self.weight.squeeze(-1), self.bias).permute(1, 2, 0)
-        weight = self.weight.squeeze(-1).expand(len(input), -1, -1)
+        weight = self.weight.squeeze(-1).expand(input.shape[0], -1, -1)
         if self.bias is None:
             return torch.bmm(weight, input)
         return torch.baddbmm(self.bias[:, None], weight, input)

@@ -33,8 +33,12 @@ def write_gallery(evaluations: Sequence[Evaluation]) -> tuple[Path, ...]:
         if evaluation.metrics.sizes["time"] > 1:
             written += save(time_figure([evaluation]), folder / "error-against-time")
     together = _figures(evaluations[0])
-    written += save(resolution_figure(evaluations), together / "error-against-resolution")
-    written += save(resolution_matrix_figure(evaluations), together / "resolution-matrix")
+    # A chart or matrix of one number shows nothing that the table does not.
+    resolutions = {resolution for evaluation in evaluations for resolution in evaluation.resolutions}
+    if len(resolutions) > 1:
+        written += save(resolution_figure(evaluations), together / "error-against-resolution")
+    if len(resolutions) * len(evaluations) > 1:
+        written += save(resolution_matrix_figure(evaluations), together / "resolution-matrix")
     return tuple(written)
 
 

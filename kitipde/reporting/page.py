@@ -95,20 +95,32 @@ class Verdict:
         answer: the verdict in words.
         details: ratio, interval, test, remarks: a line each.
         tone: "better" or "worse" (the compared run against the reference), or "open".
+        picture: the same as a figure; none where nothing could be compared.
     """
 
     question: str
     answer: str
     details: tuple[str, ...]
     tone: str
+    picture: Picture | None = None
 
 
 @dataclass(frozen=True)
 class Page:
-    """A whole report."""
+    """A whole report.
+
+    Attributes:
+        title: what is compared with what.
+        facts: what was learnt from what, as names and texts.
+        picture: one sample as the networks see it.
+        verdicts: one for each run but the reference.
+        sections: everything else.
+        footer: who wrote it, and when.
+    """
 
     title: str
-    subtitle: str
+    facts: tuple[tuple[str, str], ...]
+    picture: Picture | None
     verdicts: tuple[Verdict, ...]
     sections: tuple[Section, ...]
     footer: str

@@ -1,6 +1,6 @@
 """The report: from run folders to one page that holds everything."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from kitipde.evaluation.comparison import RunComparison, compare_evaluations
 from kitipde.evaluation.evaluate import evaluate_runs
 from kitipde.evaluation.records import Evaluation, metric
 from kitipde.files import write_atomically
+from kitipde.reporting.overview import facts_of, overview_picture
 from kitipde.reporting.page import Page, Picture, Verdict
 from kitipde.reporting.sections import (
     cost_section,
@@ -21,6 +22,8 @@ from kitipde.reporting.sections import (
     settings_section,
     training_section,
 )
+from kitipde.reporting.style import png
+from kitipde.reporting.verdict import verdict_figure
 
 __all__ = ["build_page", "render", "write_report"]
 
@@ -66,15 +69,14 @@ def write_report(
         return out
     figures = out.with_name(f"{out.stem}-figures")
     figures.mkdir(exist_ok=True)
-    for section in page.sections:
-        for picture in section.pictures:
-            write_atomically(figures / _file_name(picture), picture.data)
+    for picture in _pictures(page):
+        write_atomically(figures / _file_name(picture), picture.data)
     write_atomically(out, render("report.md.j2", page, figures.name).encode())
     return out
 
 
 def build_page(evaluations: Sequence[Evaluation]) -> Page:
-    """The report's contents; the first vanilla run is what the others are compared with."""
+    """The report's contents; the first plain run is what the others are compared with."""
     reference = _reference(evaluations)
     others = [evaluation for evaluation in evaluations if evaluation is not reference]
     sections = [
@@ -88,10 +90,14 @@ def build_page(evaluations: Sequence[Evaluation]) -> Page:
         definition_section(),
     ]
     equation = reference.run.equation.replace("-", "–").title()
+    title = f"{equation}: {reference.label}"
+    if others:
+        title = f"{equation}: {' and '.join(other.label for other in others)} against {reference.label}"
     return Page(
-        title=f"{equation}: {' against '.join(evaluation.label for evaluation in (*others, reference))}",
-        subtitle=_subtitle(evaluations),
-        verdicts=tuple(_verdict(reference, other) for other in others),
+        title=title,
+        facts=facts_of(evaluations),
+        picture=overview_picture(evaluations),
+        verdicts=tuple(_verdict(reference, other, number) for number, other in enumerate(others)),
         sections=tuple(section for section in sections if section is not None),
         footer=f"Written by kitipde {kitipde.__version__} on {datetime.now(UTC):%Y-%m-%d %H:%M} UTC.",
     )
@@ -118,6 +124,13 @@ def render(template: str, page: Page, figures: str = "") -> str:
     return environment.get_template(template).render(page=page, figures=figures)
 
 
+def _pictures(page: Page) -> Iterator[Picture]:
+    yield from [] if page.picture is None else [page.picture]
+    yield from (verdict.picture for verdict in page.verdicts if verdict.picture is not None)
+    for section in page.sections:
+        yield from section.pictures
+
+
 def _file_name(picture: Picture) -> str:
     return f"{picture.name}.{picture.kind}"
 
@@ -126,18 +139,7 @@ def _reference(evaluations: Sequence[Evaluation]) -> Evaluation:
     return next((one for one in evaluations if one.run.config.residual.kind == "plain"), evaluations[0])
 
 
-def _subtitle(evaluations: Sequence[Evaluation]) -> str:
-    subjects = "; ".join(dict.fromkeys(evaluation.subject.description for evaluation in evaluations))
-    counts = sorted({len(evaluation.seeds) for evaluation in evaluations})
-    seeds = " or ".join(str(count) for count in counts)
-    models = len(evaluations)
-    return (
-        f"{models} model{'s' if models > 1 else ''}, {seeds} seed{'' if counts == [1] else 's'} each, evaluated on: "
-        f"{subjects}"
-    )
-
-
-def _verdict(reference: Evaluation, other: Evaluation) -> Verdict:
+def _verdict(reference: Evaluation, other: Evaluation, number: int) -> Verdict:
     question = f"{other.label} against {reference.label}"
     resolution = reference.run.facts.resolution
     try:
@@ -145,26 +147,28 @@ def _verdict(reference: Evaluation, other: Evaluation) -> Verdict:
             raise InputError(f"{resolution} points per axis were not evaluated for both")
         comparison = compare_evaluations(reference, other, resolution)
     except InputError as error:
-        return Verdict(question, "not compared", (str(error),), "open")
-    return Verdict(question, _sentence(comparison), _details(comparison), _tone(comparison))
-
-
-def _sentence(comparison: RunComparison) -> str:
-    return comparison.verdict[:1].upper() + comparison.verdict[1:] + "."
+        return Verdict(question, "Not compared.", (str(error),), "open")
+    picture = Picture(
+        f"verdict-{number}",
+        f"Errors of each seed, and the ratio of the mean errors: {question}.",
+        f"Dots for the errors of each seed, and the ratio with its interval. {comparison.verdict}",
+        png(verdict_figure(comparison)),
+    )
+    return Verdict(question, comparison.verdict, _details(comparison), _tone(comparison), picture)
 
 
 def _details(comparison: RunComparison) -> tuple[str, ...]:
     result = comparison.result
     interval = ""
     if result.low is not None and result.high is not None:
-        interval = f", 95 % interval {result.low:.3g} to {result.high:.3g} (bootstrap over seeds and test samples)"
+        interval = f", 95 % CI {result.low:.3g} to {result.high:.3g} (bootstrap over seeds and test samples)"
     lines = [
         f"Ratio of the mean {metric(comparison.metric).title} errors at {comparison.resolution} points per axis: "
         f"{result.ratio:.3g}{interval}."
     ]
     if result.p_value is not None and result.smallest_p is not None:
         test = "Wilcoxon signed-rank test over seeds" if result.paired else "Mann–Whitney test over seeds"
-        floor = f"; so few seeds cannot give less than {result.smallest_p:.2g}" if result.smallest_p > 0.05 else ""
+        floor = f" (the smallest possible: {result.smallest_p:.2g})" if result.smallest_p > 0.05 else ""
         lines.append(f"{test}: p = {result.p_value:.2g}{floor}.")
         lines.append(f"Wilcoxon signed-rank test over test samples: p = {result.p_value_samples:.2g}.")
     lines += [remark[:1].upper() + remark[1:] + "." for remark in comparison.remarks]

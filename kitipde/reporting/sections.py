@@ -45,13 +45,13 @@ def error_section(evaluations: Sequence[Evaluation]) -> Section:
     spread = " ± standard deviation over seeds" if any(row.mse.seeds > 1 for row in rows) else " (one seed)"
     main = Table(
         f"Mean over test samples{spread}. Press a column's name to sort.",
-        ("model", "trained at", "tested at", "relative L2", "normalised RMSE", "RMSE", "MSE", "max error"),
+        ("run", "trained at", "tested at", "relative L2", "normalised RMSE", "RMSE", "MSE", "max error"),
         tuple(_row(row, (row.relative_l2, row.nrmse, row.rmse, row.mse, row.max_error)) for row in rows),
     )
     parts = Table(
-        "Where the error lies: with derivatives (relative H1), by wavenumber (RMSE of the modes), and what the "
-        "prediction gains or loses of the field's mean and, relatively, its mean square by the last frame.",
-        ("model", "trained at", "tested at", "relative H1", *_BANDS, "mean", "mean square"),
+        "Where the error lies: with derivatives (relative H1), by wavenumber (RMSE of the modes), and how far the "
+        "field's mean and, relatively, its mean square have drifted from the truth's by the last frame.",
+        ("run", "trained at", "tested at", "relative H1", *_BANDS, "mean drift", "mean square drift"),
         tuple(
             _row(
                 row,
@@ -60,14 +60,16 @@ def error_section(evaluations: Sequence[Evaluation]) -> Section:
             for row in rows
         ),
     )
-    pictures = [
-        Picture(
-            "error-against-resolution",
-            f"Relative L2 error against the resolution of the test data{bars}.",
-            f"Line chart. {_error_words(rows)}",
-            png(resolution_figure(evaluations)),
+    pictures = []
+    if len({row.resolution for row in rows}) > 1:
+        pictures.append(
+            Picture(
+                "error-against-resolution",
+                f"Relative L2 error against the resolution of the test data{bars}.",
+                f"Line chart. {_error_words(rows)}",
+                png(resolution_figure(evaluations)),
+            )
         )
-    ]
     if len({evaluation.run.facts.resolution for evaluation in evaluations}) > 1:
         pictures.append(
             Picture(
@@ -104,20 +106,23 @@ def _missing(evaluations: Sequence[Evaluation], shared: Sequence[Panel]) -> str:
     return f" Not drawn: {' and '.join(left_out)}, whose field is not on these {points} points." if left_out else ""
 
 
-def field_section(evaluations: Sequence[Evaluation]) -> Section:
-    """The first test sample as all models predict it, then each model's worst sample."""
+def field_section(evaluations: Sequence[Evaluation]) -> Section | None:
+    """The first test sample frame by frame, then each run's worst sample; None if there is neither."""
     reference = evaluations[0].examples
     shared = shared_panels(evaluations)
     names = " and ".join(panel.label for panel in shared)
-    pictures = [
-        Picture(
-            "fields",
-            f"The first test sample (number {reference.samples[0]} of the file; it was not chosen by its error), "
-            f"predicted by {_with_seeds(shared)}.{_missing(evaluations, shared)}",
-            f"Truth, predictions and absolute errors of {names}. {_largest_errors(shared)}",
-            png(field_figure(shared, reference)),
+    pictures = []
+    # A single frame is what the top of the page shows.
+    if reference.truth.shape[1] > 1 or len(shared) < len(evaluations):
+        pictures.append(
+            Picture(
+                "fields",
+                f"The first test sample (number {reference.samples[0]} of the file; it was not chosen by its error), "
+                f"predicted by {_with_seeds(shared)}.{_missing(evaluations, shared)}",
+                f"Truth, predictions and absolute errors of {names}. {_largest_errors(shared)}",
+                png(field_figure(shared, reference)),
+            )
         )
-    ]
     if reference.truth.shape[1] > 1:
         pictures.append(
             Picture(
@@ -142,7 +147,7 @@ def field_section(evaluations: Sequence[Evaluation]) -> Section:
                 png(field_figure(panels, evaluation.examples)),
             )
         )
-    return Section("fields", "Fields", pictures=tuple(pictures))
+    return Section("fields", "Fields", pictures=tuple(pictures)) if pictures else None
 
 
 def frame_section(evaluations: Sequence[Evaluation]) -> Section | None:
@@ -153,7 +158,7 @@ def frame_section(evaluations: Sequence[Evaluation]) -> Section | None:
     rows = [row for row in summarise(rolling) if row.correlation_time is not None and row.resolution == row.trained_at]
     table = Table(
         "Time until the correlation with the truth falls below 0.8 (the last frame's time if it does not).",
-        ("model", "trained at", "tested at", "correlation time"),
+        ("run", "trained at", "tested at", "correlation time"),
         tuple(_row(row, (row.correlation_time,)) for row in rows if row.correlation_time is not None),
     )
     picture = Picture(
@@ -175,7 +180,7 @@ def training_section(evaluations: Sequence[Evaluation]) -> Section:
     pictures = [
         Picture(
             "loss",
-            "Loss against epoch, a line a seed. With collisions, or dropout, the training loss is that of the "
+            "Loss against epoch, one line per seed. With collisions, or dropout, the training loss is that of the "
             "disturbed network; the dotted line is the same split without them, as in evaluation.",
             f"Two line charts. Best validation losses: {finals}.",
             png(loss_figure(runs, labels)),
@@ -187,7 +192,7 @@ def training_section(evaluations: Sequence[Evaluation]) -> Section:
             Picture(
                 "collisions",
                 "Collisions per particle in each layer, first seed.",
-                "Line chart of the number of collisions per particle against epoch, a line a layer.",
+                "Line chart of the number of collisions per particle against epoch, one line per layer.",
                 png(collisions),
             )
         )
@@ -211,13 +216,13 @@ def cost_section(evaluations: Sequence[Evaluation]) -> Section:
             )
         )
     table = Table(
-        "What each model costs: means over seeds. Collisions act in training only; their cost is in the seconds.",
-        ("model", "parameters", "FLOPs of a step", "s per epoch", "s in all", "peak memory [MiB]", "best epoch"),
+        "Cost of each run: means over seeds. Collisions act in training only; their cost is in the seconds.",
+        ("run", "parameters", "FLOPs per step", "s per epoch", "s in total", "peak memory [MiB]", "best epoch"),
         tuple(rows),
     )
     picture = Picture(
         "cost",
-        "Validation loss against the time spent in training, a line a seed.",
+        "Validation loss against the time spent in training, one line per seed.",
         "Line chart of validation loss against training seconds for each model and seed.",
         png(cost_figure([one.run for one in evaluations], [one.label for one in evaluations])),
     )
@@ -267,7 +272,7 @@ def provenance_section(evaluations: Sequence[Evaluation]) -> Section:
                 Cell(f"{facts.get('device', '—')}, {facts.get('threads', '—')} threads"),
             )
         )
-    header = ("model", "run", "seeds", "dataset", "evaluated on", "kitipde", "torch", "machine")
+    header = ("run", "folder", "seeds", "dataset", "evaluated on", "kitipde", "torch", "machine")
     return Section("provenance", "Provenance", tables=(Table("Where the numbers come from.", header, tuple(rows)),))
 
 
@@ -285,7 +290,8 @@ def definition_section() -> Section:
 
 
 def _row(row: Summary, estimates: Sequence[Estimate]) -> tuple[Cell, ...]:
-    numbers = (Cell(str(estimate), estimate.mean) for estimate in estimates)
+    # A grid that is too coarse has no modes in a band.
+    numbers = (Cell("—" if str(estimate) == "undefined" else str(estimate), estimate.mean) for estimate in estimates)
     return (
         Cell(row.label),
         Cell(str(row.trained_at), row.trained_at),

@@ -142,9 +142,9 @@ def _compared(row: Row, reference: Row) -> Row:
     result = compare_errors(theirs, ours, paired=bool(common))
     words = verdict(result, reference.name, row.name)
     if not common:
-        words += f" (not paired: {reference.name} has other seeds)"
+        words += f" Not paired: {reference.name} has other seeds."
     elif not len(common) == len(seeds) == len(all_theirs):
-        words += f" (the seeds that both have: {', '.join(common)})"
+        words += f" Of the seeds that both have: {', '.join(common)}."
     return replace(row, ratio=result.ratio, low=result.low, high=result.high, verdict=words)
 
 

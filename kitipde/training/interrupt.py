@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from kitipde.errors import Terminated
+
 __all__ = ["STUDY", "Interrupt", "interruptible"]
 
 # Number of the process that a training started by it does not outlive.
@@ -16,10 +18,15 @@ STUDY = "KITIPDE_STUDY_PROCESS"
 
 
 class Interrupt:
-    """Whether somebody has asked to stop."""
+    """Whether somebody has asked to stop.
+
+    Attributes:
+        terminated: whether it was SIGTERM that asked.
+    """
 
     def __init__(self) -> None:
         self._told = False
+        self.terminated = False
         # Not if this process was started by one that the study has started.
         self._study = os.getppid() if os.environ.get(STUDY) == str(os.getppid()) else None
 
@@ -33,11 +40,16 @@ class Interrupt:
         if self._told and number == signal.SIGINT:
             raise KeyboardInterrupt
         self._told = True
+        self.terminated = number == signal.SIGTERM
 
 
 @contextmanager
 def interruptible() -> Iterator[Interrupt]:
-    """Within this block signals only raise a flag. In a thread other than the main one signals are left alone."""
+    """Within this block signals only raise a flag. In a thread other than the main one signals are left alone.
+
+    Raises:
+        Terminated: for a `KeyboardInterrupt` that leaves the block because of SIGTERM.
+    """
     interrupt = Interrupt()
     try:
         previous = {number: signal.signal(number, interrupt.request) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -45,6 +57,10 @@ def interruptible() -> Iterator[Interrupt]:
         previous = {}
     try:
         yield interrupt
+    except KeyboardInterrupt as error:
+        if interrupt.terminated:
+            raise Terminated from error
+        raise
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)

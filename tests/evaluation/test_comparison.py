@@ -18,7 +18,7 @@ def test_runs_on_the_same_seeds_are_compared_pair_by_pair(vanilla_run: Run, kiti
     comparison = compare_runs(vanilla_run.path, kiti_run.path)
     a, b = evaluate_runs([vanilla_run.path, kiti_run.path], None, [32])
     expected = b.errors("relative_l2", 32).mean() / a.errors("relative_l2", 32).mean()
-    assert (comparison.a, comparison.b) == ("vanilla", "KITI")
+    assert (comparison.a, comparison.b) == ("vanilla", "kiti")
     assert comparison.seeds_a == comparison.seeds_b == (0, 1, 2)
     assert comparison.result.paired
     assert comparison.result.ratio == pytest.approx(expected)

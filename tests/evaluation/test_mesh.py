@@ -180,7 +180,7 @@ def test_the_table_json_and_figures(runs, kitipde) -> None:
     assert {path.suffix for path in written} == {".png", ".pdf"}
     assert all(path.stat().st_size > 1000 for path in written)
     rows = json.loads(kitipde("evaluate", *runs, "--json").out)
-    assert [row["label"] for row in rows] == ["vanilla", "KITI"]
+    assert [row["label"] for row in rows] == ["vanilla", "kiti"]
     assert [row["cost"]["parameters"] for row in rows] == [1_370_116, 1_370_116]
     assert all(row["errors"][name]["mean"] > 0 for row in rows for name in MESH_METRICS)
 

@@ -29,7 +29,7 @@ def test_few_test_samples_are_named_as_what_is_missing():
     comparison = compare_errors(a, 0.3 * a)
     assert not comparison.different
     assert comparison.seeds_needed is None
-    assert verdict(comparison).endswith("a difference needs at least 6 test samples to be seen, here are 5")
+    assert verdict(comparison).endswith("Detecting any difference takes at least 6 test samples; there are 5.")
     a = errors(10, 6, 0.02, 0.02, np.random.default_rng(0))
     assert compare_errors(a, 0.3 * a).different
 
@@ -40,7 +40,7 @@ def test_equal_errors_are_no_difference():
     assert (comparison.ratio, comparison.low, comparison.high, comparison.wins) == (1.0, 1.0, 1.0, 0)
     assert not comparison.different
     assert comparison.seeds_needed is None
-    assert "no difference can be told with 5 seeds" in verdict(comparison)
+    assert "B's error is equal to A's (95 % CI 0.0 % lower to" in verdict(comparison)
 
 
 def test_with_seed_effects_alone_the_interval_is_students_over_seeds():
@@ -88,7 +88,7 @@ def test_one_or_two_seeds_allow_no_conclusion(seeds: int, few: str):
     assert comparison.low is None
     assert not comparison.different
     assert verdict(comparison, "vanilla", "KITI").startswith(
-        f"nothing can be concluded from {few}: the error of KITI is 50 % below that of vanilla"
+        f"Inconclusive with {few}: KITI's error is 50 % lower than vanilla's, and other seeds may reverse that. Train"
     )
 
 
@@ -103,7 +103,7 @@ def test_unpaired_seeds_are_compared_as_two_groups():
     assert np.log(comparison.high) == pytest.approx(welch.high, abs=0.02)
     assert comparison.wins is None
     assert comparison.different
-    assert verdict(comparison, "FNO", "KITI").endswith("5 and 7 seeds, not paired")
+    assert verdict(comparison, "FNO", "KITI").endswith("with 5 and 7 seeds, not paired.")
 
 
 def test_a_difference_needs_both_rank_tests_too():
@@ -124,10 +124,15 @@ def test_the_rank_test_over_samples_is_wilcoxons():
 @pytest.mark.parametrize(
     ("ratio", "low", "high", "wins", "text"),
     [
-        (0.88, 0.83, 0.93, 8, "KITI is 12 % ± 5.0 % better (95 %), 8 of 10 seeds"),
-        (1.25, 1.11, 1.43, 1, "FNO is 20 % ± 10 % better (95 %), 9 of 10 seeds"),
-        # Wide intervals are lopsided: no one number is their margin.
-        (0.54, 0.30, 0.96, 10, "KITI is 46 % better (95 % interval 4.0 to 70 %), 10 of 10 seeds"),
+        (0.88, 0.83, 0.93, 8, "KITI's error is 12 % lower than FNO's (95 % CI 7.0 to 17 %), lower with 8 of 10 seeds."),
+        (1.25, 1.11, 1.43, 1, "FNO's error is 20 % lower than KITI's (95 % CI 9.9 to 30 %), lower with 9 of 10 seeds."),
+        (
+            0.54,
+            0.30,
+            0.96,
+            10,
+            "KITI's error is 46 % lower than FNO's (95 % CI 4.0 to 70 %), lower with 10 of 10 seeds.",
+        ),
     ],
 )
 def test_the_verdict_names_the_better_one_its_margin_and_its_wins(
@@ -142,21 +147,21 @@ def test_the_verdict_names_the_better_one_its_margin_and_its_wins(
 def test_the_verdict_without_a_difference_gives_the_interval_and_the_seeds_needed():
     comparison = Comparison(0.97, 0.90, 1.045, 0.4, 1 / 16, 0.4, 3, (5, 5), 100, True, 23)
     assert verdict(comparison, "FNO", "KITI") == (
-        "no difference can be told with 5 seeds: the error of KITI is 3.0 % below that of FNO, 95 % interval "
-        "10 % below to 4.5 % above; a difference of this size would need about 23 seeds to be seen"
+        "Inconclusive with 5 seeds: KITI's error is 3.0 % lower than FNO's (95 % CI 10 % lower to 4.5 % higher). "
+        "Detecting a difference this small would take about 23 seeds."
     )
 
 
 @pytest.mark.parametrize(
     ("p_value", "p_value_samples", "words"),
     [
-        (0.12, 0.001, "the interval alone would tell one, the rank test over seeds does not (p = 0.12)"),
-        (0.0625, 0.2, "the interval alone would tell one, the rank test over test samples does not (p = 0.2)"),
+        (0.12, 0.001, "but the rank test over seeds does not confirm it (p = 0.12)."),
+        (0.0625, 0.2, "but the rank test over test samples does not confirm it (p = 0.2)."),
     ],
 )
 def test_an_interval_without_1_that_is_not_enough_says_why(p_value: float, p_value_samples: float, words: str):
     comparison = Comparison(0.85, 0.76, 0.95, p_value, 0.0625, p_value_samples, 4, (5, 5), 100, True, 5)
-    assert verdict(comparison).endswith(f"24 % below to 5.0 % below; {words}")
+    assert verdict(comparison).endswith(f"24 % lower to 5.0 % lower). The interval excludes equal errors, {words}")
 
 
 def test_seeds_needed_is_the_textbook_sample_size_of_a_paired_test():
