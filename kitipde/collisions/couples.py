@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from kitipde.collisions.operator import CHUNK, Law, Pairs, extent, shares, unit_vectors
+from kitipde.collisions.scales import norm
 
 __all__ = [
     "collide_couples",
@@ -120,7 +121,7 @@ def collide_differences(
         part, direction = sample[chunk], kept[0, chunk]
         position, velocity = apart(chunk)
         # No matrix products, which are faster: their rounding must not depend on what is computed beside.
-        speed, distance = (torch.linalg.vector_norm(each, dim=1) for each in (velocity, position))
+        speed, distance = norm(velocity), torch.linalg.vector_norm(position, dim=1)
         if law.scatter:
             torch.div(velocity, speed[:, None], out=kept[1, chunk])
         sound = (speed > 0) & (speed + distance).isfinite()

@@ -26,7 +26,8 @@ from torch import Tensor
 
 from kitipde.collisions.noise import ROUNDING, normal_like, uniform
 from kitipde.collisions.operator import LAWS, Law
-from kitipde.collisions.precision import gram
+from kitipde.collisions.precision import gram, product, solve_upper
+from kitipde.collisions.scales import unit_of
 from kitipde.collisions.selection import even_roundings
 
 __all__ = ["acceptance", "collided_by_matrices", "laplacian_noise", "statistics", "thresholds"]
@@ -64,7 +65,9 @@ def collided_by_matrices(
     position, velocity = torch.where(sound, x, 0), torch.where(sound, v, 0)
     change = velocity_sums(velocity, accepted, LAWS[law], key)
     count = accepted.sum(dim=2, keepdim=True)
-    start = (position + (count * position + accepted @ position) / 2) / (1 + count) if update_position else position
+    start = (
+        (position + (count * position + product(accepted, position)) / 2) / (1 + count) if update_position else position
+    )
     collided = torch.where(count > 0, torch.add(start, velocity + change, alpha=dt), plain)
     return torch.where(sound, collided, plain), statistics(velocity, change, count)
 
@@ -73,7 +76,7 @@ def velocity_sums(
     v: Float[Tensor, "samples N d"], accepted: Float[Tensor, "samples N N"], law: Law, key: Int[Tensor, ""]
 ) -> Float[Tensor, "samples N d"]:
     """Σ_j Δv_ij: the pull to the centres of mass, and the noise."""
-    pull = law.drift / 2 * (accepted @ v - accepted.sum(dim=2, keepdim=True) * v)
+    pull = law.drift / 2 * (product(accepted, v) - accepted.sum(dim=2, keepdim=True) * v)
     return pull + laplacian_noise(v, accepted, normal_like(key, v), law.scatter) if law.scatter else pull
 
 
@@ -131,11 +134,11 @@ class _LaplacianNoise(torch.autograd.Function):
 
     @staticmethod
     def forward(v, accepted, normal, scatter):
-        colliding = accepted.amax(dim=2, keepdim=True)
-        factor = _factor(scatter**2 * accepted * _squared_distances(v)[0], colliding)
-        noise = colliding * (factor @ normal)
+        colliding, unit = accepted.amax(dim=2, keepdim=True), unit_of(v)
+        factor = _factor(scatter**2 * accepted * _squared_distances(v / unit)[0], colliding)
+        noise = colliding * product(factor, normal)
         mean = noise.sum(1, keepdim=True) / colliding.sum(1, keepdim=True).clamp_min(1)
-        return (noise - colliding * mean) / v.shape[2] ** 0.5, factor
+        return (noise - colliding * mean) / v.shape[2] ** 0.5 * unit, factor
 
     @staticmethod
     def setup_context(ctx, inputs, output):
@@ -147,11 +150,13 @@ class _LaplacianNoise(torch.autograd.Function):
     @staticmethod
     def backward(ctx, gradient, _):  # pyright: ignore[reportIncompatibleMethodOverride]
         v, accepted, normal, factor = ctx.saved_tensors
-        potential = torch.linalg.solve_triangular(factor.mT, normal, upper=True) / v.shape[2] ** 0.5
-        product = potential @ gradient.mT
-        own = product.diagonal(dim1=1, dim2=2)
-        weight = ctx.scatter**2 * accepted * (own[:, :, None] + own[:, None, :] - product - product.mT)
-        return weight.sum(2, keepdim=True) * v - weight @ v, None, None, None
+        # In the unit of the factor; the gradient has none.
+        v = v / unit_of(v)
+        potential = solve_upper(factor.mT, normal) / v.shape[2] ** 0.5
+        along = product(potential, gradient.mT)
+        own = along.diagonal(dim1=1, dim2=2)
+        weight = ctx.scatter**2 * accepted * (own[:, :, None] + own[:, None, :] - along - along.mT)
+        return weight.sum(2, keepdim=True) * v - product(weight, v), None, None, None
 
 
 def _factor(
@@ -188,7 +193,7 @@ def _scores(
     x: Float[Tensor, "samples N d"], v: Float[Tensor, "samples N d"]
 ) -> tuple[Float[Tensor, "samples N N"], Bool[Tensor, "samples 1 1"]]:
     """ln(V_r / max V_r) − X_r above the diagonal and −∞ elsewhere, and which samples are finite."""
-    speed, least = _squared_distances(v)
+    speed, least = _squared_distances(v / unit_of(v))
     distance, _ = _squared_distances(x)
     sound = (speed.sum((1, 2), keepdim=True) + distance.sum((1, 2), keepdim=True)).isfinite()
     above = torch.triu(torch.ones_like(speed[0], dtype=torch.bool), diagonal=1)
@@ -220,18 +225,18 @@ def _thresholds(
 def statistics(
     v: Float[Tensor, "samples N d"], change: Float[Tensor, "samples N d"], count: Float[Tensor, "samples N 1"]
 ) -> Float[Tensor, "4"]:
-    """What collisions did, as in `operator.collide`, from Σ Δv and k of all particles."""
+    """What collisions did, as in `operator.shares`, from Σ Δv and k of all particles."""
     v, change = v.detach(), change.detach()
     energy = v.square().sum()
     momentum = torch.linalg.vector_norm(change.sum((0, 1)))
     gained = (change * (2 * v + change)).sum()
-    scale = (energy * v.shape[0] * v.shape[1]).sqrt()
+    scale, measured = (energy * v.shape[0] * v.shape[1]).sqrt(), (energy > 0) & energy.isfinite()
     return torch.stack(
         [
             # collisions per particle, share that collides, momentum and energy gained
             count.mean(),
             (count > 0).to(v.dtype).mean(),
-            torch.where(energy > 0, momentum / scale, 0),
-            torch.where(energy > 0, gained / energy, 0),
+            torch.where(measured, momentum / scale, 0),
+            torch.where(measured, gained / energy, 0),
         ]
     )

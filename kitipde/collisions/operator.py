@@ -25,6 +25,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from kitipde.collisions.scales import in_range, norm
 from kitipde.memory import in_order
 
 __all__ = [
@@ -71,8 +72,8 @@ def relative_distance(x_i: Float[Tensor, "*E d"], x_j: Float[Tensor, "*E d"]) ->
 
 
 def relative_speed(v_i: Float[Tensor, "*E d"], v_j: Float[Tensor, "*E d"]) -> Float[Tensor, "*E"]:
-    """V_r = |v_i − v_j|, equation (2)."""
-    return torch.linalg.vector_norm(v_i - v_j, dim=-1)
+    """V_r = |v_i − v_j|, equation (2), for velocities of any size."""
+    return norm(v_i - v_j)
 
 
 def centre(a_i: Float[Tensor, "*E d"], a_j: Float[Tensor, "*E d"]) -> Float[Tensor, "*E d"]:
@@ -201,9 +202,9 @@ def collide_adjoint(
         on_change = dt * (gradient_out[first] - gradient_out[second])
         on_velocity = (-law.drift / 2) * on_change
         if direction is not None:
-            apart = velocity[first] - velocity[second]
-            speed = torch.linalg.vector_norm(apart, dim=-1, keepdim=True)
-            along = (direction * on_change).sum(-1, keepdim=True)
+            # The gradient of V_r has no unit.
+            apart, speed, _ = in_range(velocity[first] - velocity[second])
+            speed, along = speed[:, None], (direction * on_change).sum(-1, keepdim=True)
             on_velocity += law.scatter * torch.where(speed > 0, along / speed, 0) * apart
         _add(velocity_gradient, first, second, on_velocity, -1)
         if update_position:
@@ -295,7 +296,7 @@ def shares(
     momentum: Float[Tensor, ""],
     energy: Float[Tensor, ""],
 ) -> Float[Tensor, "4"]:
-    """The statistics of `collide`.
+    """The statistics of `collide`; no drift is measured where Σ|v|² leaves the range of the type.
 
     Args:
         particles: how many there are.
@@ -306,12 +307,13 @@ def shares(
         energy: Σ|v'|² − Σ|v|².
     """
     square = scale.square()
+    measured = (square > 0) & square.isfinite()
     return torch.stack(
         [
             torch.as_tensor(collisions / particles, dtype=scale.dtype, device=scale.device),
             scale.new_tensor(collided / particles),
             # |Σ(v' − v)| over √(size·Σ|v|²), which is Σ|v| for particles of equal speed
-            torch.where(scale > 0, momentum / (scale * particles**0.5), 0),
-            torch.where(square > 0, energy / square, 0),
+            torch.where(measured, momentum / (scale * particles**0.5), 0),
+            torch.where(measured, energy / square, 0),
         ]
     )

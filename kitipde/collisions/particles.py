@@ -130,7 +130,7 @@ def check_particles(config: ResidualConfig, channels: int, grid: tuple[int, ...]
     if config.layout != "channel":
         _check_heads(config.layout, heads, channels, points)
     _, particles = numbers(config.layout, heads, (1, channels, *grid))
-    if config.kind != "gaussian" and config.target_rate is not None and config.target_rate > particles - 1:
+    if config.target_rate is not None and config.target_rate > particles - 1:
         raise InputError(
             f"residual.target_rate={config.target_rate}: with {particles} particles in a sample "
             f"one can collide at most {particles - 1} times"

@@ -30,6 +30,7 @@ from kitipde.collisions.laplacian import collided_by_matrices
 from kitipde.collisions.noise import normal_like, uniform_like
 from kitipde.collisions.operator import LAWS
 from kitipde.collisions.particles import check_particles, numbers, to_features, to_particles
+from kitipde.collisions.scales import unit_of
 from kitipde.collisions.schedule import share
 from kitipde.config import ResidualConfig
 from kitipde.errors import InputError
@@ -203,24 +204,40 @@ class CollisionResidual(ScheduledResidual):
 
         Calls with the same key and positions and velocities have the same collisions.
         """
-        result = torch.promote_types(x.dtype, v.dtype)
-        working = torch.promote_types(result, torch.float32)
-        layout, heads, in_order = self.config.layout, self.config.collision_heads, has_points_first(x)
-        position, velocity = (to_particles(features.to(working), layout, heads, in_order) for features in (x, v))
+        position, velocity = self.particles(x, v)
+        moved, statistics = self.particles_collided(position, velocity, self.new_key() if key is None else key, rule)
+        moved = to_features(moved, x, self.config.layout, has_points_first(x))
+        return moved.to(torch.promote_types(x.dtype, v.dtype)), statistics
+
+    def particles(
+        self, x: Float[Tensor, "B C *S"], v: Float[Tensor, "B C *S"]
+    ) -> tuple[Float[Tensor, "samples N *d"], Float[Tensor, "samples N *d"]]:
+        """Positions and velocities of the particles of two feature maps, in float32 at least."""
+        working = torch.promote_types(torch.promote_types(x.dtype, v.dtype), torch.float32)
+        arguments = self.config.layout, self.config.collision_heads, has_points_first(x)
+        return to_particles(x.to(working), *arguments), to_particles(v.to(working), *arguments)
+
+    def particles_collided(
+        self,
+        position: Float[Tensor, "samples N *d"],
+        velocity: Float[Tensor, "samples N *d"],
+        key: Int[Tensor, ""],
+        rule: Rule,
+    ) -> tuple[Float[Tensor, "samples N *d"], Float[Tensor, "4"]]:
+        """x* + dt·v' of particles, by the way that is best where they are."""
         most = math.ceil(self.full_strength * position.shape[1] / 2) + 1
-        arguments = (self.new_key() if key is None else key, self.collision_strength)
         # Autocast would take the distances from products in half precision.
-        with torch.autocast(x.device.type, enabled=False):
+        with torch.autocast(position.device.type, enabled=False):
+            if self.config.noise == "exact" and not has_kernels(position):
+                return collided(position, velocity, key, self.collision_strength, rule)
+            arguments = position.flatten(2), velocity.flatten(2), key, self.collision_strength
             if self.config.noise == "gaussian":
-                one_axis = position.flatten(2), velocity.flatten(2)
-                moved, statistics = collided_by_matrices(*one_axis, *arguments, *rule, most)
-            elif has_kernels(x):
+                moved, statistics = collided_by_matrices(*arguments, *rule, most)
+            else:
                 from kitipde.collisions.fused import fused_collided
 
-                moved, statistics = fused_collided(position.flatten(2), velocity.flatten(2), *arguments, rule, most)
-            else:
-                moved, statistics = collided(position, velocity, *arguments, rule)
-        return to_features(moved.reshape(position.shape), x, layout, in_order).to(result), statistics
+                moved, statistics = fused_collided(*arguments, rule, most)
+        return moved.reshape(position.shape), statistics
 
 
 class AccelerationResidual(CollisionResidual):
@@ -269,29 +286,42 @@ class AccelerationResidual(CollisionResidual):
         return moved
 
 
-class NoiseResidual(ScheduledResidual):
-    """Independent normal noise on v, of the variance that collisions of random pairs have at a given rate.
+class NoiseResidual(CollisionResidual):
+    """The control of `kiti`: independent normal noise on v, in each sample as large as its collisions would be.
 
-    A collision changes v_i by −(v_i − v_j)/2 + ½ V_r n, in the mean square by ½ V_r². Over random pairs V_r² averages
-    2S, S = Σ|v_i − v̄|²/(N − 1); at r collisions per particle the change has the mean square r·S, or r·S/d in each of d
-    coordinates.
+    The pairs that would collide are chosen as for `kiti`, with the same random numbers. Their collisions change v_i by
+    m_i + Σ_j ½ V_r n_ij, where m_i = ½ Σ_j (v_j − v_i) is what `mixing` does, in the mean square over n by
+
+        Σ_i E|Δv_i|² = Σ_i |m_i|² + ¼ Σ_i Σ_j V_r² = Σ_i m_i·(m_i − v_i),
+
+    the last because Σ_i Σ_j V_r² = 2 Σ_i Σ_j v_i·(v_i − v_j) over the pairs that collide. This over N·d is the variance
+    of the noise in each coordinate of each of the sample's particles.
     """
 
+    law = "mixing"
+
     def __init__(self, config: ResidualConfig, layer: int) -> None:
-        super().__init__(config, layer, config.target_rate or 0.0)
+        super().__init__(config, layer)
+        # Only velocities are looked at.
+        self.rule = self.rule._replace(dt=1.0, update_position=False)
+
+    def in_sum(self, like: Float[Tensor, "B C *S"]) -> SumInPlace | None:
+        return None if self.training else super().in_sum(like)
 
     def trained(self, x: Float[Tensor, "B C *S"], v: Float[Tensor, "B C *S"]) -> Float[Tensor, "B C *S"]:
-        layout, heads = self.config.layout, self.config.collision_heads
-        velocity = to_particles(v, layout, heads)
-        _, particles, dimension = velocity.shape
-        if particles < 2 or velocity.numel() == 0:
+        if v.numel() == 0:
             return drifted(x, v, self.config.dt)
-        spread = (velocity - velocity.mean(1, keepdim=True)).square().sum((1, 2), keepdim=True) / (particles - 1)
-        variance = self.collision_strength.to(v.dtype) * spread / dimension
-        # The root has no gradient at zero, where there is no noise either.
-        deviation = torch.where(variance > 0, torch.where(variance > 0, variance, 1).sqrt(), 0)
-        noisy = velocity + deviation * normal_like(self.new_key(), velocity)
-        return drifted(x, to_features(noisy, v, layout), self.config.dt)
+        key = self.new_key()
+        position, velocity = self.particles(x, v)
+        unit = unit_of(velocity)
+        velocity = velocity / unit
+        mixed, _ = self.particles_collided(position, velocity, key, self.rule)
+        change = mixed - (position + velocity)
+        variance = (change * (change - velocity)).mean(tuple(range(1, velocity.ndim)), keepdim=True)
+        # The root has no gradient at zero, where there is no noise either, nor where a value is not finite.
+        deviation = unit * torch.where(variance > 0, torch.where(variance > 0, variance, 1).sqrt(), 0)
+        size = to_features(deviation.expand_as(velocity), x, self.config.layout, has_points_first(x))
+        return drifted(x, v + (size * normal_like(key, size)).to(v.dtype), self.config.dt)
 
 
 class DropoutResidual(ScheduledResidual):

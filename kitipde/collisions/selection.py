@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from kitipde.collisions.operator import Pairs, collision_rate, relative_distance, relative_speed
+from kitipde.collisions.scales import ordinary, unit_of
 
 __all__ = ["even_roundings", "pairs_at_rate", "pairs_by_coefficient"]
 
@@ -89,13 +90,13 @@ def pairs_at_rate(
 
 def _beyond(x: Float[Tensor, "part N *d"], v: Float[Tensor, "part N *d"], threshold: float, start: int) -> Pairs:
     """The pairs of some samples whose collision rate is above a threshold; samples are numbered from `start` on."""
-    position = _centred(x)
+    position = _centred(x=x)
     # V_r ≤ max V_r, so that colliding particles are at most this far apart.
     reach = -math.log(threshold) if threshold > 0 else math.inf
     pairs = _joined([_near(position, rows, reach) for rows in _rows(x.shape[1])])
     if len(pairs.sample) == 0:
         return pairs
-    velocity = _at_rest(_centred(v), position.broken)
+    velocity = _at_rest(_centred(v=v), position.broken)
     fastest = _fastest(velocity)
     rate = _in_chunks(
         lambda b, i, j: collision_rate(
@@ -128,7 +129,7 @@ def _best(x: Float[Tensor, "part N *d"], v: Float[Tensor, "part N *d"], most: in
     Rounding can swap neighbours in the order of scores from Gram matrices: exact ones decide among those found here.
     """
     # Each call on tensors of this size costs as much as what it does: hence positions and velocities in one.
-    both = _centred(x, v)
+    both = _centred(x=x, v=v)
     enough = most + max(2, most // 4)
     found = [_best_of_rows(both, rows, enough) for rows in _rows(x.shape[1])]
     if len(found) > 1:
@@ -176,23 +177,36 @@ def _fastest(velocity: Centred) -> Float[Tensor, "part"]:
     return fastest
 
 
-def _centred(*points: Float[Tensor, "part N *d"]) -> Centred:
-    """Particles about their sample's mean, each one's coordinates together in memory.
+def _centred(x: Float[Tensor, "part N *d"] | None = None, v: Float[Tensor, "part N *d"] | None = None) -> Centred:
+    """Particles about their sample's mean, each one's coordinates together in memory: positions, velocities or both.
 
-    A sample with a non-finite particle, or with squares that overflow, is broken: its particles are all put at zero.
+    Velocities are measured in the unit of their sample (`scales`). A sample with a non-finite particle, or with squares
+    that overflow, is broken: its particles are all put at zero.
     """
-    part, *shape = points[0].shape
-    centred = points[0].new_empty(len(points) * part, *shape)
-    for own, each in zip(centred.split(part), points, strict=True):
+    given = [each for each in (x, v) if each is not None]
+    part, *shape = given[0].shape
+    centred = given[0].new_empty(len(given) * part, *shape)
+    for own, each in zip(centred.split(part), given, strict=True):
         torch.sub(each, each.mean(dim=1, keepdim=True), out=own)
     centred = centred.flatten(2)
-    square = torch.linalg.vector_norm(centred, dim=2).square_()
+    size = torch.linalg.vector_norm(centred, dim=2)
+    if v is not None:
+        _measure(centred[-part:], size[-part:])
+    square = size.square_()
     if square.sum().isfinite():
         return Centred(centred, square, None)
     broken = ~square.amax(dim=1).isfinite()
     centred[broken] = 0
     square[broken] = 0
     return Centred(centred, square, broken)
+
+
+def _measure(velocity: Float[Tensor, "part N d"], size: Float[Tensor, "part N"]) -> None:
+    """Velocities and their sizes over the unit of their sample, in place."""
+    largest, limit = size.amax(dim=1), ordinary(size.dtype)
+    if not bool(((largest > 1 / limit) & (largest < limit)).all()):
+        velocity /= unit_of(velocity)
+        torch.linalg.vector_norm(velocity, dim=2, out=size)
 
 
 def _at_rest(velocity: Centred, broken: Bool[Tensor, "part"] | None) -> Centred:

@@ -74,8 +74,6 @@ class ResidualConfig(Section):
                 f"target_rate={self.target_rate} and coll_coef={self.coll_coef} both set how often particles collide: "
                 "leave coll_coef out, or set it to auto"
             )
-        if self.kind == "gaussian" and self.target_rate is None:
-            raise ValueError("kind=gaussian knows no pairs, so it needs target_rate (for example 0.05), not coll_coef")
         if self.noise == "gaussian" and self.kind not in ("plain", "kiti", "kiti-published"):
             raise ValueError(f"noise=gaussian is for kind=kiti and kind=kiti-published, not for kind={self.kind}")
         if self.kind != "plain" and not self.layers:

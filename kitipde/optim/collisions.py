@@ -28,6 +28,7 @@ from torch import Tensor
 
 from kitipde.collisions.laplacian import acceptance, laplacian_noise
 from kitipde.collisions.operator import CHUNK, LAWS, Pairs, unit_vectors, velocity_change
+from kitipde.collisions.precision import full_precision, product
 from kitipde.collisions.selection import pairs_at_rate, pairs_by_coefficient
 
 __all__ = ["cosines", "hard_collisions", "hard_collisions_in_law", "soft_collisions"]
@@ -52,15 +53,16 @@ def hard_collisions(
     Returns:
         The gradients after the collisions, and the collisions per neuron.
     """
-    if target_rate is None:
-        pairs = pairs_by_coefficient(w, g, coll_coef or 0.0)
-    else:
-        neurons = w.shape[1]
-        draws = [torch.rand(1, generator=each, dtype=torch.float64, device=w.device) for each in generators]
-        most = neurons * (neurons - 1) // 2
-        # A fraction of a pair is rounded up or down at random.
-        number = (torch.cat(draws) + target_rate * neurons / 2).long().clamp_max(most)
-        pairs = pairs_at_rate(w, g, number)
+    with full_precision(w.device):
+        if target_rate is None:
+            pairs = pairs_by_coefficient(w, g, coll_coef or 0.0)
+        else:
+            neurons = w.shape[1]
+            draws = [torch.rand(1, generator=each, dtype=torch.float64, device=w.device) for each in generators]
+            most = neurons * (neurons - 1) // 2
+            # A fraction of a pair is rounded up or down at random.
+            number = (torch.cat(draws) + target_rate * neurons / 2).long().clamp_max(most)
+            pairs = pairs_at_rate(w, g, number)
     if len(pairs.sample) == 0:
         return g, g.new_zeros(len(g))
     return _scattered(g, pairs, generators)
@@ -80,13 +82,15 @@ def hard_collisions_in_law(
     law = LAWS["kiti"]
     # Only a rate's rounding would need the key.
     no_key = torch.zeros((), dtype=torch.long, device=g.device)
-    accepted, sound = acceptance(w, g, no_key, g.new_tensor(coll_coef), by_rate=False, most=0)
+    # Filled on the device: copied from the host it would have to be waited for.
+    strength = torch.full((), coll_coef, dtype=g.dtype, device=g.device)
+    accepted, sound = acceptance(w, g, no_key, strength, by_rate=False, most=0)
     count = accepted.sum(2, keepdim=True)
     finite = torch.where(sound, g, 0)
     normal = torch.stack(
         [torch.randn(g.shape[1:], generator=each, dtype=g.dtype, device=g.device) for each in generators]
     )
-    pull = law.drift / 2 * (accepted @ finite - count * finite)
+    pull = law.drift / 2 * (product(accepted, finite) - count * finite)
     after = g + torch.where(count > 0, pull + laplacian_noise(finite, accepted, normal, law.scatter), 0)
     return after, count.mean((1, 2))
 
@@ -128,14 +132,15 @@ def soft_collisions(
         coll_coef: factor of the repulsion.
         self_similarity: whether the diagonal takes part.
     """
-    similarity = cosines(w).mul_(cosines(g))
-    if not self_similarity:
-        similarity.diagonal(dim1=1, dim2=2).zero_()
-    if g.ndim == 3:
-        return torch.baddbmm(g, similarity, g, alpha=-coll_coef)
-    flat = g.flatten(0, 1)
-    everywhere = similarity[:, None].expand(-1, g.shape[1], -1, -1).flatten(0, 1)
-    return torch.baddbmm(flat, everywhere, flat, alpha=-coll_coef).view(g.shape)
+    with full_precision(g.device):
+        similarity = cosines(w).mul_(cosines(g))
+        if not self_similarity:
+            similarity.diagonal(dim1=1, dim2=2).zero_()
+        if g.ndim == 3:
+            return torch.baddbmm(g, similarity, g, alpha=-coll_coef)
+        flat = g.flatten(0, 1)
+        everywhere = similarity[:, None].expand(-1, g.shape[1], -1, -1).flatten(0, 1)
+        return torch.baddbmm(flat, everywhere, flat, alpha=-coll_coef).view(g.shape)
 
 
 def cosines(a: Float[Tensor, "replicas *block N D"]) -> Float[Tensor, "replicas N N"]:

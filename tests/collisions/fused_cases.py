@@ -27,7 +27,7 @@ def cloud(samples, particles, dimension, dtype=torch.float32, seed=0):
 def run(x, v, coll_coef, law, dt=1.0, update_position=True, key=11):
     threshold = torch.log1p(-torch.full((len(x),), coll_coef, device=x.device, dtype=x.dtype))
     keys = torch.tensor([key], device=x.device)
-    return fused.fused_collide(x, v, keys, threshold, fused.fused_fastest(v), law, dt, update_position)
+    return fused.fused_collide(x, v, keys, threshold, fused.fused_speeds(v), law, dt, update_position)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_adjoint_is_the_gradient_of_the_kernel(law, update_position):
         return fused.fused_collided(x, v, key, torch.tensor(0.95, device=DEVICE, dtype=torch.float64), rule, 0)[0]
 
     _, count, _ = fused.fused_collide(
-        x, v, torch.tensor([5], device=DEVICE), threshold, fused.fused_fastest(v), law, 0.7, update_position
+        x, v, torch.tensor([5], device=DEVICE), threshold, fused.fused_speeds(v), law, 0.7, update_position
     )
     assert count.sum() > 6
     x.requires_grad_()
@@ -99,7 +99,7 @@ def test_adjoint_without_noise_is_that_of_the_plain_path():
     threshold = torch.log1p(-torch.full((1,), 0.9, device=DEVICE))
     keys = torch.tensor([11], device=DEVICE)
     found = fused.fused_collide_adjoint(
-        gradient, x, v, keys, threshold, fused.fused_fastest(v), count, "mixing", 0.7, True
+        gradient, x, v, keys, threshold, fused.fused_speeds(v), count, "mixing", 0.7, True
     )
     for each, other in zip(found, expected, strict=True):
         torch.testing.assert_close(each, other, rtol=1e-4, atol=1e-5)
