@@ -1,12 +1,12 @@
 """Float32 matrix products of a training on a CPU: by torch's default library, or by oneDNN where that is faster.
 
-On x86 torch computes float32 products with MKL, which uses half the width of some processors. oneDNN, a part of the
-same torch, uses all of it. The public switch that sends products there *permits* bfloat16 inside of them: processors
-with AMX make use of the permission, others compute in float32. Therefore the products of the run's own step, forward
-and backward, are tried before training: each against float64, then both libraries against each other in time.
+On x86 torch computes float32 products with MKL. It also contains oneDNN; which of them is faster depends on the
+processor. torch's public switch to oneDNN *permits* bfloat16 inside of float32 products: processors with AMX make use of
+the permission, others compute in float32. Therefore the products of the run's own step, forward and backward, are tried
+before training: each against float64, then both libraries against each other in time.
 
-The switch is on within the training loop alone. Evaluation never uses it, so the errors of a network do not depend on
-what a probe found on the machine that evaluates it.
+The switch is on within the training loop alone. Evaluation does not use it: the errors of a network then do not depend
+on how busy a machine was when it started.
 """
 
 import statistics
@@ -39,7 +39,7 @@ __all__ = [
 
 # Steps with fewer operations in their products, about a millisecond's, have nothing to gain.
 LEAST_OPERATIONS = 10**8
-# How many times faster oneDNN has to be: processors differ by two or not at all, times by less than this.
+# How many times faster oneDNN has to be. Near 1 the next trial could choose otherwise, and little would be gained.
 LEAST_GAIN = 1.2
 ROUNDS = 5
 # An order of summation may cost a few times the error of another; bfloat16 costs more than a hundred times.
