@@ -70,6 +70,8 @@ class TrainingConfig(Section):
             many small networks as its caches hold.
         precision: `float32`; `tf32` for matrix products with ten bits of mantissa on GPUs that have it; `bf16` for
             matrix products in bfloat16. Fourier transforms and the distances of particles stay in float32.
+        matrix_products: which library computes float32 matrix products on a CPU: `default` for torch's choice; `onednn`
+            for oneDNN, unless it would round them on this processor; `auto` for whichever is faster without rounding.
         checkpoint_seconds: a state that `--resume` continues from is saved when this time has passed, and at the end.
         checkpoints_kept: how many such states are kept.
         device: `auto` takes a GPU when there is one.
@@ -100,6 +102,7 @@ class TrainingConfig(Section):
     seeds: Count = 1
     seeds_at_once: Count | Literal["auto"] = "auto"
     precision: Literal["float32", "tf32", "bf16"] = "float32"
+    matrix_products: Literal["auto", "default", "onednn"] = "auto"
     checkpoint_seconds: NonNegativeFloat = 20.0
     checkpoints_kept: Count = 2
     device: Literal["auto", "cpu", "cuda"] = "auto"

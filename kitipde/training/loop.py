@@ -24,6 +24,7 @@ from kitipde.training.batches import Fields, batch_order, draw
 from kitipde.training.checkpoint import Checkpoint, copy_best, forget_after, read_checkpoint, save_checkpoint
 from kitipde.training.ensemble import Ensemble
 from kitipde.training.interrupt import Interrupt
+from kitipde.training.matrix_products import choose_products, recorded_products, using_products
 from kitipde.training.objective import UNITS, Objective, make_objective
 from kitipde.training.optimizer import MovingAverage, clip_gradients, join_states, make_optimizer, state_of
 from kitipde.training.origin import take_weights
@@ -32,6 +33,7 @@ from kitipde.training.provenance import peak_memory_bytes, provenance
 from kitipde.training.record import Record, epoch_note
 from kitipde.training.schedule import frames_wanted, learning_rate
 from kitipde.training.standing import Standing, TrainingData
+from kitipde.training.trial import differentiate, trial_loss
 from kitipde.training.trouble import learnt_nothing, refuse_not_finite, target_size, told
 
 __all__ = ["Trainer"]
@@ -50,6 +52,7 @@ class Trainer:
         fabric: device, precision, and the other processes.
         remark: told what a person should know.
         start: the saved state that all of them continue from; none to begin.
+        products: how the run's seeds have computed matrix products until now; None if these are the first.
     """
 
     def __init__(
@@ -60,9 +63,10 @@ class Trainer:
         fabric: Fabric,
         remark: Callable[[str], None],
         start: str | None = None,
+        products: str | None = None,
     ) -> None:
         self.config, self.replicas, self.fabric, self.remark = config, replicas, fabric, remark
-        self.processes = Processes(fabric)
+        self.processes, self.products = Processes(fabric), products
         self.ensemble = Ensemble([make_objective(config, replica, data) for replica in replicas])
         seeds = [replica.seed for replica in replicas]
         if start is None:
@@ -100,7 +104,8 @@ class Trainer:
         training = self.config.training
         size = min(training.batch_size, self.train_fields.samples)
         attempt = self._try_step if self.processes.count == 1 else None
-        with told(self.replicas[0].path.parent, size, len(self.replicas), attempt):
+        trouble = told(self.replicas[0].path.parent, size, len(self.replicas), attempt)
+        with trouble, using_products(self._choose_products(size)):
             self._write_facts()
             saved, note = time.monotonic(), ""
             while not self._finished():
@@ -316,6 +321,7 @@ class Trainer:
                 "standing": asdict(self.standings[k]),
                 "optimizer": state_of(optimizer, k, len(self.replicas)),
                 "counters": {name: counter.clone() for name, counter in self.ensemble.counters(k).items()},
+                "matrix_products": self.products,
             }
             if self.average is not None:
                 average = self.average.average
@@ -367,6 +373,7 @@ class Trainer:
                     copy_best(replica.checkpoints_path, name, replica.best_path)
                 # Lines of epochs that the state does not know yet will be written again.
                 self.records[k].restart(self.epoch)
+            self.products = recorded_products(rest)
         self.ensemble.each(lambda objective, _: self.processes.set_apart(objective))
         self.optimizer.load_state_dict(join_states([state.rest["optimizer"] for state in states]))
         if self.average is not None:
@@ -379,6 +386,7 @@ class Trainer:
         shared = {
             "trained_together": [each.seed for each in self.replicas],
             "processes": self.processes.count,
+            "matrix_products": self.products,
             "parameters": parameter_count(self.ensemble) // len(self.replicas),
             "flops": self.flops,
             "epochs": self.epoch,
@@ -391,15 +399,22 @@ class Trainer:
             own = {"finished": finished, "stopped_early": stopped, "seed": replica.seed}
             write_json(replica.path / "facts.json", {**own, **standing.facts(self.epoch), **shared})
 
+    # --- steps that are tried
+
+    def _choose_products(self, size: int) -> str:
+        """How matrix products are computed from here on, for which those of a step may be tried."""
+        training, share = self.config.training, -(-size // self.processes.count)
+        self.products = choose_products(
+            training,
+            self.products,
+            self.fabric.device,
+            lambda: differentiate(self.ensemble, self.train_fields, training, share),
+            self.processes.any,
+            self.remark,
+        )
+        return self.products
+
     def _try_step(self, samples: int) -> None:
-        """A step that changes nothing, with the longest way back there is."""
-        self.ensemble.train()
         self.optimizer.zero_grad(set_to_none=True)
-        indices = torch.arange(samples, device=self.train_fields.home) % self.train_fields.samples
-        indices = indices.expand(len(self.replicas), -1)
-        ((inputs, targets),) = self.train_fields.batches([indices])
-        unroll = self.config.training.unroll
-        last = self.train_fields.frames - 1
-        starts = torch.zeros_like(indices) if unroll == "one-step" else last if unroll == "pushforward" else 0
-        self.fabric.backward(self.forward(inputs, targets, starts).sum())
+        self.fabric.backward(trial_loss(self.ensemble, self.train_fields, self.config.training, samples))
         self.optimizer.zero_grad(set_to_none=True)

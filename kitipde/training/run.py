@@ -27,6 +27,7 @@ from kitipde.training.checkpoint import forget_unfinished, has_states, intact_ch
 from kitipde.training.interrupt import interruptible
 from kitipde.training.launch import launch, on_first
 from kitipde.training.loop import Trainer
+from kitipde.training.matrix_products import recorded_products
 from kitipde.training.objective import check_scales, check_unroll, fit
 from kitipde.training.optimizer import make_optimizer
 from kitipde.training.origin import check_start
@@ -144,9 +145,11 @@ def train(run: Run, progress: ProgressLine, remark: Callable[[str], None], fabri
                 if start is None:
                     break
                 chosen = [replica for replica in replicas if replica.seed in start.seeds]
+                products = on_first(fabric, lambda: _products_so_far(map(run.replica, seeds)))
                 forget_peak_memory(fabric.device)
                 with progress(f"{run.name} {_named(start.seeds)}") as report:
-                    Trainer(run.config, data, chosen, fabric, remark, start.state).run(report, interrupt)
+                    trainer = Trainer(run.config, data, chosen, fabric, remark, start.state, products)
+                    trainer.run(report, interrupt)
                 fabric.barrier()
 
 
@@ -278,6 +281,14 @@ def _no_progress(_title: str) -> Iterator[Callable[[int, int, str], None]]:
 
 def _no_remark(_text: str) -> None:
     pass
+
+
+def _products_so_far(replicas: Iterable[Replica]) -> str | None:
+    """How the seeds that have begun computed matrix products; None if none has."""
+    for replica in replicas:
+        if (replica.path / "facts.json").is_file():
+            return recorded_products(replica.facts())
+    return None
 
 
 def _replica_has_finished(replica: Replica, epochs: int) -> bool:

@@ -38,7 +38,11 @@ def run_with(processes: int, data: Path, out: Path, *options: str) -> str:
     "options",
     [
         # 18 samples in batches of 5: the last batch has 3, of which the processes get 2 and 1.
-        ("data.train=16", "training.batch_reduction=sum", "training.clip_norm=1.0", "training.ema=0.9"),
+        # Both try the products of a step, apart from each other.
+        (
+            *("data.train=16", "training.batch_reduction=sum", "training.clip_norm=1.0", "training.ema=0.9"),
+            "training.matrix_products=onednn",
+        ),
         # The last batch has one sample, and the second process none.
         ("data.train=16", "training.batch_size=5", "training.seeds=3", "data.normalize=standard"),
     ],
