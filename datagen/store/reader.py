@@ -14,7 +14,8 @@ import h5py
 import numpy as np
 from jaxtyping import Float32
 
-from datagen.errors import DamagedError, InputError, unknown
+from datagen.errors import DamagedError, InputError, UnreadableError, unknown
+from datagen.files import LOCKED, is_locked
 from datagen.resampling import Method, check_grid, downsample
 from datagen.store.guard import check_heaps, guarded
 from datagen.store.mesh import MESH_VARIABLES, Mesh
@@ -38,9 +39,10 @@ Selection = slice | Sequence[int]
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Turn what HDF5 says about a damaged file into one line.
+    """Turn what HDF5 says about a file that it cannot read into one line.
 
     Raises:
+        UnreadableError: the file is locked.
         DamagedError: the file is truncated or damaged.
     """
     try:
@@ -48,6 +50,8 @@ def reading(path: Path) -> Iterator[None]:
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError, UnicodeDecodeError) as error:
         if isinstance(error, InputError):
             raise
+        if is_locked(error):
+            raise UnreadableError(f"{path} {LOCKED}") from error
         text = " ".join(str(error).split())
         if "truncated file" in text:
             raise DamagedError(f"{path} is truncated: it was cut off while copied or written") from error
