@@ -150,8 +150,11 @@ def merge_files(
         with h5py.File(part, "r") as source:
             if source.attrs.get("config") != layout.config:
                 raise InputError(f"{part} was made with other settings than those of {path.name}: remove it")
-            if lacking := [one.name for one in layout.variables if one.per_sample and one.name not in source]:
-                raise InputError(f"{part} has no {lacking[0]}: it was made by another version; remove it")
+            for one in layout.variables:
+                if one.per_sample and one.name not in source:
+                    raise InputError(f"{part} has no {one.name}: it was made by another version; remove it")
+                if one.per_sample and as_array(source, one.name).dtype != np.dtype(one.dtype):
+                    raise InputError(f"{part} has {one.name} in other numbers than {one.dtype}; remove it")
             counts.append(len(as_array(source, "checksum")))
     with atomic_path(path) as temporary, h5py.File(temporary, "w", libver=_VERSION) as target:
         _create(target, layout, sum(counts))

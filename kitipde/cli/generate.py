@@ -21,7 +21,7 @@ _COARSE = 1e-4
 app = typer.Typer(no_args_is_help=True, help="Make a data set with our own solvers.")
 
 Samples = Annotated[int, typer.Option(help="How many samples.")]
-Seed = Annotated[int, typer.Option(help="Seed of the data set; each sample's own follows from it.")]
+Seed = Annotated[int, typer.Option(help="Seed of the data set, below 2^32; each sample's own follows from it.")]
 Out = Annotated[Path, typer.Option(help="The file to make.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Shard = Annotated[str, typer.Option(help="i/n: make only every n-th part, to share the work between machines.")]
