@@ -10,8 +10,9 @@ Both are about 1 for a periodic field, and of order n for others: the first for 
 second also for those that walls hold at one value. The median over samples counts, so that an odd one does not.
 
 The last point repeats the first where u_{n−1} = u₀ up to rounding in every sample, unless something else makes them
-equal: walls that hold both ends at one value (so the values must vary), walls at which a field ends with a slope (so
-the ends, joined, must not make a kink), or that all fields are mirror images of themselves (u_{n−2} = u₁).
+equal: chance, of fields with few different values (so it must be small, as judged by how often neighbours are equal),
+walls that hold both ends at one value (so the values must vary), walls at which a field ends with a slope (so the ends,
+joined, must not make a kink), or that all fields are mirror images of themselves (u_{n−2} = u₁).
 """
 
 import math
@@ -24,8 +25,14 @@ __all__ = ["Seam"]
 _NOTABLE = 5.0
 """Jumps and kinks above so many times what is typical are reported."""
 
+_SMOOTH = 2.0
+"""Ends whose joint bends by less than so many times what is typical can be one point."""
+
 _SAME = 2e-3
 """Ends that differ by less than this share of the step between neighbours are the same."""
+
+_LINES, _CHANCE = 3, 1e-3
+"""Lines of a sample that count as independent of one another, and the chance below which nothing happens by chance."""
 
 _VARIES = 1e-2
 """Ends vary if their standard deviation is more than this share of the field's."""
@@ -47,6 +54,8 @@ class Seam:
     _jumps: list[float] = field(default_factory=list)
     _kinks: list[float] = field(default_factory=list)
     _joints: list[float] = field(default_factory=list)
+    _alike: list[float] = field(default_factory=list)
+    _lines: int = 1
     _equal: bool = True
     _mirrored: bool = True
     _ends: list[float] = field(default_factory=lambda: [0.0] * 3)
@@ -67,21 +76,23 @@ class Seam:
         self._gather(lines)
 
     def _compare(self, lines: np.ndarray, rounding: float) -> None:
-        first, second, before, last = (lines[..., place] for place in (0, 1, -2, -1))
         step = _rms(np.diff(lines))
         # Where neighbours differ by rounding alone, nothing can be said.
         clear = step > 8 * rounding
         if not clear.any():
             return
-        jump, bend = _rms(first - last), _rms(np.diff(lines, 2))
+        lines, step = lines[clear], step[clear]
+        first, second, before, last = (lines[..., place] for place in (0, 1, -2, -1))
         across = np.stack([before - 2 * last + first, last - 2 * first + second], axis=-1)
-        bend = np.maximum(bend, rounding)
-        self._jumps += (jump / step)[clear].tolist()
-        self._kinks += (_rms(across) / bend)[clear].tolist()
-        self._joints += (_rms(before - 2 * first + second) / bend)[clear].tolist()
+        bend = np.maximum(_rms(np.diff(lines, 2)), rounding)
+        self._jumps += (_rms(first - last) / step).tolist()
+        self._kinks += (_rms(across) / bend).tolist()
+        self._joints += (_rms(before - 2 * first + second) / bend).tolist()
         same = np.maximum(_SAME * step, 2 * rounding)
-        self._equal &= bool((np.abs(first - last).max(axis=1) <= same)[clear].all())
-        self._mirrored &= bool((_rms(second - before) <= same)[clear].all())
+        self._alike += (np.abs(np.diff(lines)) <= same[:, None, None]).mean(axis=(1, 2)).tolist()
+        self._lines = min(lines.shape[1], _LINES)
+        self._equal &= bool((np.abs(first - last).max(axis=1) <= same).all())
+        self._mirrored &= bool((_rms(second - before) <= same).all())
 
     def _gather(self, lines: np.ndarray) -> None:
         """Sums for the standard deviations of the ends and of all values."""
@@ -105,8 +116,9 @@ class Seam:
         return (
             self.agrees
             and not self._mirrored
+            and float(np.mean(self._alike)) ** (self._lines * len(self._alike)) < _CHANCE
             and _deviation(self._ends) > _VARIES * _deviation(self._all)
-            and float(np.median(self._joints)) < _NOTABLE
+            and float(np.median(self._joints)) < _SMOOTH
         )
 
     @property
@@ -129,7 +141,7 @@ class Seam:
         if self.jump > _NOTABLE:
             return f"jumps by {self.jump:.2g} times the typical difference between neighbours"
         if self.kink > _NOTABLE:
-            return f"bends {self.kink:.2g} times as sharply as is typical"
+            return f"bends {self.kink:.2g} times as sharply as is typical (walls, or a source there)"
         return ""
 
 
