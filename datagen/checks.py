@@ -1,11 +1,12 @@
 """Ranges of what a user gives, refused with the name, the value and what is allowed."""
 
 import math
+import re
 from pathlib import Path
 
 from datagen.errors import InputError
 
-__all__ = ["a_file", "at_least", "finite", "number_of", "positive"]
+__all__ = ["a_file", "an_equation", "at_least", "finite", "number_of", "positive"]
 
 
 def a_file(path: Path) -> None:
@@ -14,6 +15,12 @@ def a_file(path: Path) -> None:
         raise InputError(f"{path} is a folder (allowed: a file)")
     if not path.is_file():
         raise InputError(f"no such file: {path}")
+
+
+def an_equation(name: str) -> None:
+    """Raise `InputError` unless a name is one that an equation can have."""
+    if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name):
+        raise InputError(f"invalid equation '{name}' (expected small letters, digits and single hyphens)")
 
 
 def at_least(name: str, value: int, least: int) -> None:

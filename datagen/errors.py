@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-__all__ = ["DamagedError", "InputError", "out_of_memory", "unknown"]
+__all__ = ["DamagedError", "InputError", "UnreadableError", "out_of_memory", "unknown"]
 
 # What torch and the libraries below it say; only some of it has a class of its own.
 _NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "bad_alloc", "Unable to allocate")
@@ -17,8 +17,12 @@ class InputError(ValueError):
     """
 
 
-class DamagedError(InputError):
-    """A file is not what was once written: no settings are to blame."""
+class UnreadableError(InputError):
+    """A file cannot be read now: no settings are to blame."""
+
+
+class DamagedError(UnreadableError):
+    """A file is not what was once written."""
 
 
 def unknown(kind: str, name: str, allowed: Iterable[str]) -> InputError:

@@ -26,6 +26,7 @@ from datagen.errors import InputError, unknown
 
 __all__ = [
     "FIELD_CONSTANTS",
+    "LARGEST_SEED",
     "burgers_spectrum",
     "gaussian_field_1d",
     "gaussian_field_2d",
@@ -59,8 +60,20 @@ def burgers_spectrum(squared: Float[np.ndarray, " modes"]) -> Float[np.ndarray, 
     return 625 * (4 * np.pi**2 * squared + 25) ** -2.0
 
 
+LARGEST_SEED = 2**32 - 1
+"""Of a data set. numpy cuts a larger one into words of 32 bits, which can then stand for another's sample."""
+
+
 def sample_seeds(base: int, indices: Sequence[int]) -> Int64[np.ndarray, " samples"]:
-    """The seed of each sample: a hash of the data set's seed and the sample's index, below 2^63."""
+    """The seed of each sample: a hash of the data set's seed and the sample's index, below 2^63.
+
+    Args:
+        base: the data set's; new ones are at most `LARGEST_SEED`.
+        indices: the samples'.
+
+    Raises:
+        InputError: the data set's seed is negative.
+    """
     if base < 0:
         raise InputError(f"seed {base} is negative (allowed: 0 or more)")
     words = [np.random.SeedSequence([base, index]).generate_state(1, np.uint64)[0] >> np.uint64(1) for index in indices]

@@ -21,6 +21,7 @@ from datagen.errors import InputError
 from datagen.fields import sample_seeds
 from datagen.machine import Machine
 from datagen.planning import SETTINGS, Bounded, Parts, Plan, Recipe, finished, plan, plan_anew
+from datagen.store.layout import Layout
 from datagen.store.parts import REPLACES, clean_up, forget_parts, parts_folder
 from datagen.store.verify import intact
 from datagen.store.writer import atomic_path, merge_files, write_file
@@ -78,7 +79,7 @@ def forecast(work: Plan, recipe: Recipe, machine: Machine) -> str:
     # Samples can differ in their solver, and that in its time.
     for start in range(0, recipe.samples, -(-recipe.samples // _PROBES)):
         indices = range(start, start + together)
-        _refuse_infinite(recipe, indices, probe.solve(indices, machine.place))
+        _refuse_infinite(recipe, work.layout, indices, probe.solve(indices, machine.place))
         measured += 1
         if time.perf_counter() - begin > _PROBE_SECONDS:
             break
@@ -241,14 +242,16 @@ def _one_thread() -> None:
 def _write_part(work: Plan, recipe: Recipe, number: int, gathered: Sequence[Mapping[str, np.ndarray]]) -> None:
     part = work.parts[number]
     values = {name: np.concatenate([one[name] for one in gathered]) for name in gathered[0]}
-    _refuse_infinite(recipe, part, values)
+    _refuse_infinite(recipe, work.layout, part, values)
     write_file(work.part_path(number), work.layout, sample_seeds(recipe.seed, part), values)
 
 
-def _refuse_infinite(recipe: Recipe, indices: Sequence[int], values: Mapping[str, np.ndarray]) -> None:
+def _refuse_infinite(recipe: Recipe, layout: Layout, indices: Sequence[int], values: Mapping[str, np.ndarray]) -> None:
+    dtypes = {one.name: one.dtype for one in layout.variables}
     for name, array in values.items():
-        finite = np.isfinite(array).reshape(len(array), -1).all(axis=1)
+        with np.errstate(over="ignore"):
+            finite = np.isfinite(np.asarray(array, dtypes[name])).reshape(len(array), -1).all(axis=1)
         if not finite.all():
             cause = recipe.causes() if isinstance(recipe, Bounded) else "a setting"
             sample = indices[int(np.argmin(finite))]
-            raise InputError(f"sample {sample}: {name} is not finite in float32: {cause} is too extreme for it")
+            raise InputError(f"sample {sample}: {name} is not finite in {dtypes[name]}: {cause} is too extreme for it")

@@ -27,7 +27,7 @@ from datagen.limits import fits_memory
 from datagen.spectral import angular_wavenumbers
 from datagen.store.layout import Coordinate, Layout, Variable
 
-__all__ = ["Heat", "boundary_source", "solve"]
+__all__ = ["Heat", "boundary_source", "solve", "stored_source"]
 
 
 def solve(
@@ -63,6 +63,30 @@ def boundary_source(points: int, strength: float) -> Float64[Tensor, "{points} {
     source = torch.full((points, points), strength, dtype=torch.float64)
     source[1:-1, 1:-1] = 0
     return source
+
+
+def stored_source(points: int, stride: int, strength: float) -> Float64[Tensor, "stored stored"]:
+    """The source on every stride-th point: its mean over the cell around each.
+
+    A stride that only picks points keeps the first row and column and loses the last: another source than the one
+    applied. Cells share the points midway between them, so that the mean over the grid and the source's place stay.
+
+    Args:
+        points: of the grid solved on, along each axis.
+        stride: every how many of them one is stored.
+        strength: see `boundary_source`.
+    """
+    source = boundary_source(points, strength)
+    if stride == 1:
+        return source
+    reach = stride // 2
+    weights = torch.full((2 * reach + 1,), 1 / stride, dtype=torch.float64)
+    if stride % 2 == 0:
+        weights[[0, -1]] /= 2
+    for axis in (0, 1):
+        moved = (torch.roll(source, -shift, axis) for shift in range(-reach, reach + 1))
+        source = sum((weight * each for weight, each in zip(weights, moved, strict=True)), torch.zeros_like(source))
+    return source[::stride, ::stride]
 
 
 @dataclass(frozen=True)
@@ -132,14 +156,15 @@ class Heat:
                 "title": "heat equation on a periodic square: w_t = alpha lap w + q",
                 "alpha": self.diffusivity,
                 "domain_length": self.length,
-                "source_description": f"{self.source:g} in the first and last row and column, 0 inside",
+                "source_description": f"{self.source:g} in the first and last row and column, 0 inside"
+                + (f"; on the grid solved on, of which this is the mean around each {stride}. point" * (stride > 1)),
                 "initial_condition": field_text(self.field),
                 "scheme": "closed form for each Fourier mode",
                 "solve_resolution": self.solve_resolution,
                 "downsampling": f"every {stride}. point",
                 "precision": "computed in float64, stored in float32",
             },
-            shared={"source": boundary_source(self.solve_resolution, self.source)[::stride, ::stride].numpy()},
+            shared={"source": stored_source(self.solve_resolution, stride, self.source).numpy()},
         )
 
     def check_size(self) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 from datagen.errors import InputError
 from datagen.store.mesh import NODE_TYPES, Mesh
 from datagen.store.reader import Dataset
+from datagen.store.writer import atomic_path
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -34,17 +35,16 @@ def draw(data: Dataset, path: Path) -> None:
     kinds = FigureCanvasAgg(Figure()).get_supported_filetypes()
     if path.suffix[1:] not in kinds:
         raise InputError(f"no picture format '{path.suffix}' (allowed: {', '.join(sorted(kinds))})")
+    if len(data.grid) > 2:
+        raise InputError(f"{data.path} has a grid of {len(data.grid)} axes (allowed for pictures: 1 or 2)")
     if data.mesh is not None:
         figure = _mesh_maps(data, data.mesh, Figure)
     else:
         figure = _lines(data, Figure) if len(data.grid) == 1 else _maps(data, Figure)
     constants = [f"{name} = {data.attributes[name]:g}" for name in ("nu", "alpha") if name in data.attributes]
     figure.suptitle(", ".join([f"{data.path.name}: {data.equation}", *constants]), fontsize="medium")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=130)
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror}") from error
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=130, format=path.suffix[1:])
 
 
 def _lines(data: Dataset, new_figure: type) -> "Figure":

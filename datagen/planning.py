@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 import numpy as np
 
 from datagen.errors import InputError
+from datagen.fields import LARGEST_SEED
 from datagen.machine import Machine
 from datagen.store.layout import Layout
 from datagen.store.parts import being_replaced, clean_up, parts_folder
@@ -140,10 +141,15 @@ def plan_anew(recipe: Recipe, path: Path, device: str) -> Plan:
     """Divide up the work, whatever is there.
 
     Raises:
-        InputError: one sample is larger than the memory.
+        InputError: one sample is larger than the memory, or the seed is too large.
     """
     if isinstance(recipe, Bounded):
         recipe.check_size()
+    if recipe.seed > LARGEST_SEED:
+        raise InputError(
+            f"seed {recipe.seed} is too large (allowed: up to {LARGEST_SEED}; with larger ones, samples of two "
+            "datasets can be the same)"
+        )
     layout = replace(recipe.layout(), config=_config_text(recipe, device))
     size = layout.sample_bytes()
     group = recipe.group(device)

@@ -39,21 +39,28 @@ def field_statistics(data: Dataset, name: str, most: int = 64) -> FieldStatistic
 
 
 def _moments(values: np.ndarray, frames: bool) -> np.ndarray:
+    """Extremes, then mean and standard deviation of the whole, the first and the last frame."""
     values = values.astype(np.float64)
     first, last = (values[0], values[-1]) if frames else (values, values)
-    whole = [values.mean(), (values**2).mean(), values.min(), values.max()]
-    return np.array([*whole, first.mean(), (first**2).mean(), last.mean(), (last**2).mean()])
+    parts = [number for part in (values, first, last) for number in (part.mean(), _deviation(part))]
+    return np.array([values.min(), values.max(), *parts])
+
+
+def _deviation(values: np.ndarray) -> float:
+    """Standard deviation, also of values whose squares no float64 holds."""
+    change = values - values.mean()
+    scale = float(np.abs(change).max())
+    return scale * math.sqrt(float(((change / scale) ** 2).mean())) if math.isfinite(scale) and scale > 0 else scale
 
 
 def _combine(moments: list[np.ndarray]) -> FieldStatistics:
     table = np.array(moments)
-    mean, square, _, _, first, first_square, last, last_square = table.mean(axis=0).tolist()
+    # Of samples of equal size: the deviations within them and those of their means, at right angles.
+    means = table[:, 2::2]
+    overall = means.mean(axis=0)
+    within = [math.hypot(*column) / math.sqrt(len(table)) for column in table[:, 3::2].T]
+    between = [_deviation(column) for column in means.T]
+    whole, first, last = (math.hypot(*pair) for pair in zip(within, between, strict=True))
     return FieldStatistics(
-        len(moments),
-        mean,
-        math.sqrt(max(square - mean**2, 0)),
-        float(table[:, 2].min()),
-        float(table[:, 3].max()),
-        math.sqrt(max(first_square - first**2, 0)),
-        math.sqrt(max(last_square - last**2, 0)),
+        len(moments), float(overall[0]), whole, float(table[:, 0].min()), float(table[:, 1].max()), first, last
     )

@@ -1,7 +1,8 @@
 """Writing the layout of The Well, the collection of simulations for machine learning.
 
 One HDF5 file: `dimensions` (time, x, y), `boundary_conditions`, `scalars`, and the fields by their tensor rank in
-`t0_fields`, `t1_fields`, `t2_fields`, each (trajectory, time, x, y) in float32.
+`t0_fields`, `t1_fields`, `t2_fields`, each (trajectory, time, x, y) in float32, or in float64 where float32 would lose
+the field.
 
 References:
     R. Ohana et al., "The Well: a Large-Scale Collection of Diverse Physics Simulations for Machine Learning",
@@ -56,7 +57,7 @@ def export_well(data: Dataset, out: Path, progress: Callable[[int, int], None] |
         _scalars(file, constants)
         fields = _fields(file, [name, *(["source"] if "source" in data.fields else [])], [], [])
         shape = (data.samples, len(times), *data.grid)
-        stored = fields.create_dataset(name, shape, "float32", chunks=(1, 1, *data.grid))
+        stored = fields.create_dataset(name, shape, data.dtype(name), chunks=(1, 1, *data.grid))
         stored.attrs.update(dim_varying=[True] * len(axes), sample_varying=True, time_varying=True)
         for index in range(data.samples):
             values = data.read(name, [index])[0]

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from datagen.errors import DamagedError, InputError, out_of_memory, unknown
+from datagen.errors import DamagedError, InputError, UnreadableError, out_of_memory, unknown
 
 __all__ = [
     "DamagedError",
@@ -11,6 +11,7 @@ __all__ = [
     "NoMemoryError",
     "SettingsError",
     "Terminated",
+    "UnreadableError",
     "blaming_settings",
     "out_of_memory",
     "unknown",
@@ -31,14 +32,14 @@ class Terminated(KeyboardInterrupt):
 
 @contextmanager
 def blaming_settings() -> Iterator[None]:
-    """In this block wrong input means wrong settings, unless a file is damaged.
+    """In this block wrong input means wrong settings, unless a file cannot be read.
 
     Raises:
         SettingsError: with the message of what was raised.
     """
     try:
         yield
-    except DamagedError:
+    except UnreadableError:
         raise
     except InputError as error:
         raise SettingsError(str(error)) from error

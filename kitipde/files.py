@@ -8,58 +8,30 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from datagen.files import another_lives, replacing
 from kitipde.errors import InputError
 
-__all__ = ["flush_folder", "held", "in_turn", "remove_leftovers", "write_atomically", "write_json"]
+__all__ = ["held", "in_turn", "remove_leftovers", "write_atomically", "write_json"]
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that a crash at any moment leaves the old content or the new one."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    flush_folder(path.parent)
+    """Write a file so that a crash at any moment leaves the old content or the new one.
+
+    A symbolic link stays, and what it leads to is written.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
 
 
 def remove_leftovers(folder: Path) -> None:
     """Remove files of a folder that `write_atomically` was killed over; not those of another process that lives."""
-    for path in folder.glob(".*.part"):
+    for path in folder.glob(".*.tmp"):
         number = path.name.split(".")[-2]
-        if number.isdecimal() and not _another_lives(int(number)):
+        if number.isdecimal() and not another_lives(int(number)):
             path.unlink(missing_ok=True)
-
-
-def _another_lives(process: int) -> bool:
-    if process == os.getpid():
-        return False
-    if os.name != "posix":
-        # Elsewhere asking would end it.
-        return True
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except (PermissionError, OverflowError):
-        return True
-    return True
-
-
-def flush_folder(folder: Path) -> None:
-    """Make renames in a folder survive a power cut (a no-op where folders cannot be opened)."""
-    try:
-        handle = os.open(folder, os.O_RDONLY)
-    except OSError:
-        return
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def write_json(path: Path, document: Any) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import NoneType
 from typing import TYPE_CHECKING, Any, get_origin
 
+from datagen.files import real, reason, temporary_name
 from kitipde.config import AirfoilOFormerConfig, RunConfig, TrainingConfig
 from kitipde.config.load import read_config, resolve_config, write_config
 from kitipde.errors import InputError
@@ -269,7 +270,8 @@ def export_run(run: Run, out: Path) -> None:
                 raise InputError(f"{part} is missing: the run is incomplete")
     dataset = run.dataset_path.name
     config = run.config.model_copy(update={"data": run.config.data.model_copy(update={"path": Path(dataset)})})
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.part")
+    # A symbolic link may lead to a folder that is still to be made.
+    place, temporary = real(out), temporary_name(out)
     try:
         temporary.mkdir(parents=True)
         for replica in run.replicas:
@@ -280,9 +282,9 @@ def export_run(run: Run, out: Path) -> None:
             write_json(copy / _FACTS_FILE, {name: fact for name, fact in replica.facts().items() if name != "platform"})
         replace(run.facts, dataset_path=f"../{dataset}").save(temporary)
         (temporary / "config.yaml").write_text(write_config(config), encoding="utf-8")
-        os.replace(temporary, out)
+        os.replace(temporary, place)
     except OSError as error:
-        raise InputError(f"cannot write {out}: {error.strerror}") from error
+        raise InputError(f"cannot write {out}: {reason(error)}") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

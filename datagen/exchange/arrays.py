@@ -8,11 +8,11 @@ A problem is described by the names of its dimensions:
 
 A variable with `sample` and `x` is a field of each sample, one with `x` alone a field that all samples share, one with
 `sample` alone a number of each (a viscosity). L is the number of points times their distance: a periodic grid leaves
-the end point out, because it is the first one again.
+the end point out, because it is the first one again. Data that have it are refused by their values
+(`datagen.exchange.seams`), and fields that float32 cannot hold are stored in float64 (`datagen.exchange.precision`).
 """
 
 import json
-import re
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -24,8 +24,11 @@ import numpy as np
 import xarray
 from jaxtyping import Float64
 
-from datagen.checks import a_file, finite, positive
-from datagen.errors import InputError, unknown
+from datagen.checks import a_file, an_equation, finite, positive
+from datagen.errors import InputError, UnreadableError, unknown
+from datagen.exchange.renaming import renamed
+from datagen.exchange.survey import few_of, refuse_other_end_point, surveyed
+from datagen.files import LOCKED, is_locked
 from datagen.store.ingest import ingest
 from datagen.store.layout import Coordinate, Layout, Variable
 from datagen.store.mesh import MESH_VARIABLES
@@ -40,6 +43,11 @@ _RESERVED = ("title", "domain_length", "format", "config", "identity", "equation
 _ROUNDING = 1e-6
 # A length is given with some digits only; the end point of a grid of 8192 points is a share of 1e-4.
 _DIGITS = 1e-5
+
+
+def warn(text: str) -> None:
+    """What a person should know, as a warning of Python."""
+    warnings.warn(text.removeprefix("warning: "), UserWarning, stacklevel=4)
 
 
 @dataclass(frozen=True)
@@ -58,10 +66,7 @@ class ArrayDescription:
     constants: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", self.equation):
-            raise InputError(
-                f"equation '{self.equation}' is no name (allowed: small letters, digits and single hyphens)"
-            )
+        an_equation(self.equation)
         if self.length is not None:
             positive("length", self.length)
         for name, value in self.constants.items():
@@ -77,23 +82,27 @@ def save_dataset(
     out: Path | str,
     description: ArrayDescription,
     progress: Callable[[int, int], None] | None = None,
+    remark: Callable[[str], None] = warn,
 ) -> None:
     """Write arrays as a data set that every command of the program takes.
 
-    Samples are read piece by piece, so that lazy arrays may be larger than memory. Fields are stored in float32,
-    numbers of a sample in float64.
+    Samples are read piece by piece, so that lazy arrays may be larger than memory. Fields are stored in float32, or in
+    float64 where float32 would lose their deviations; numbers of a sample in float64.
 
     Args:
         source: variables with the dimensions `sample`, `time`, `x`, `y`, in any order.
         out: the file to make.
         description: what the arrays do not say.
         progress: called with (samples done, samples).
+        remark: told what a person should know, such as a field that jumps across the border; by default a warning.
 
     Raises:
-        InputError: dimensions, coordinates or variables that do not fit, values that are not finite, or a folder that
-            cannot be written to.
+        InputError: dimensions, coordinates or variables that do not fit, a grid that has the end point of its period,
+            values that are not finite, or a folder that cannot be written to.
     """
-    source = source.drop_vars([name for name in IDENTITY_VARIABLES if name in source.variables])
+    if str(source.attrs.get("format", "")) == FORMAT:
+        # Taken from a data set of ours: a new one counts for itself.
+        source = source.drop_vars([name for name in IDENTITY_VARIABLES if name in source.variables])
     length = _length(source, description)
     grid = tuple(axis for axis in _SPACE if axis in source.dims)
     variables = tuple(_variable(str(name), array, grid) for name, array in source.data_vars.items())
@@ -117,7 +126,8 @@ def save_dataset(
         piece = source.isel(sample=samples)
         return {variable.name: _values(piece, variable) for variable in per_sample}
 
-    ingest(Path(out), layout, source.sizes["sample"], read, progress)
+    samples = source.sizes["sample"]
+    ingest(Path(out), surveyed(layout, samples, read, remark), samples, read, progress)
 
 
 def import_netcdf(
@@ -127,16 +137,21 @@ def import_netcdf(
     names: Mapping[str, str] | None = None,
     variables: tuple[str, ...] = (),
     progress: Callable[[int, int], None] | None = None,
+    remark: Callable[[str], None] = warn,
+    drop_endpoint: tuple[str, ...] = (),
 ) -> None:
     """Turn a NetCDF file into a data set.
 
     Args:
-        path: NetCDF-3, NetCDF-4, or HDF5 with dimension scales.
+        path: NetCDF-3, NetCDF-4, or HDF5.
         out: the file to make.
         description: what the file does not say.
-        names: what its dimensions and variables are to be called, by the names they have.
+        names: what its dimensions and variables are to be called, by the names they have. A variable that gets the name
+            of a dimension becomes its coordinate.
         variables: which are taken, by their new names; empty: all.
         progress: called with (samples done, samples).
+        remark: told what a person should know; by default a warning.
+        drop_endpoint: axes ("x", "y") whose last point repeats the first and is left out.
 
     Raises:
         InputError: no such file, not NetCDF, unknown names, or what `save_dataset` refuses.
@@ -145,18 +160,27 @@ def import_netcdf(
     with _opened(path) as source:
         if str(source.attrs.get("format", "")) == FORMAT:
             raise InputError(f"{path} is a data set of ours already: nothing has to be imported")
-        known = {str(name) for name in (*source.variables, *source.dims)}
-        for old in names or {}:
-            if old not in known:
-                raise unknown(f"name in {path}", old, known)
-        try:
-            source = source.rename(dict(names or {}))
-        except ValueError as error:
-            raise InputError(f"{path}: {' '.join(str(error).split())}") from error
+        source = renamed(source, names or {}, path, remark)
         for name in variables:
             if name not in source.data_vars:
                 raise unknown(f"variable in {path}", name, map(str, source.data_vars))
-        save_dataset(source[list(variables)] if variables else source, out, description, progress)
+        source = source[list(variables)] if variables else source
+        for axis in drop_endpoint:
+            source = _without_end_point(source, axis)
+        save_dataset(source, out, description, progress, remark)
+
+
+def _without_end_point(source: xarray.Dataset, axis: str) -> xarray.Dataset:
+    if axis not in source.dims or axis not in _SPACE or "sample" not in source.dims:
+        raise InputError(f"--drop-endpoint {axis}: the data have no axis of this name (found: {_found(source)})")
+    few = source.isel(sample=few_of(source.sizes["sample"]))
+    along = {
+        str(name): (array.transpose("sample", ...).to_numpy(), array.transpose("sample", ...).dims.index(axis))
+        for name, array in few.data_vars.items()
+        if {"sample", axis} <= set(array.dims)
+    }
+    refuse_other_end_point(axis, along)
+    return source.isel({axis: slice(-1)})
 
 
 def _opened(path: Path) -> xarray.Dataset:
@@ -169,6 +193,8 @@ def _opened(path: Path) -> xarray.Dataset:
     except Exception as error:  # each of xarray's readers has errors of its own
         with open(path, "rb") as file:
             known = file.read(3).startswith((b"CDF", b"\x1f\x8b")) or h5py.is_hdf5(path)
+        if is_locked(error):
+            raise UnreadableError(f"{path} {LOCKED}") from error
         if not known:
             raise InputError(
                 f"{path} cannot be read as NetCDF: it is of another kind "
@@ -187,8 +213,11 @@ def _variable(name: str, array: xarray.DataArray, grid: tuple[str, ...]) -> Vari
             f"variable '{name}' has the dimensions ({', '.join(map(str, array.dims))}); "
             f"allowed here: (sample), ({places}), (sample, {places}) and (sample, time, {places})"
         )
-    if name in MESH_VARIABLES or name in _DIMENSIONS:
-        raise InputError(f"variable '{name}' has a name that the format uses itself: rename it")
+    if name in MESH_VARIABLES or name in _DIMENSIONS or name in IDENTITY_VARIABLES:
+        raise InputError(
+            f"variable '{name}' has a name that the format uses itself: rename it (--rename {name}=OTHER), or choose "
+            "those to take (--variable)"
+        )
     if array.dtype.kind not in "fiub":
         raise InputError(f"variable '{name}' is of the type {array.dtype} (allowed: real numbers)")
     units, words = (str(array.attrs.get(key, default)) for key, default in (("units", "1"), ("long_name", name)))
@@ -196,8 +225,7 @@ def _variable(name: str, array: xarray.DataArray, grid: tuple[str, ...]) -> Vari
 
 
 def _values(source: xarray.Dataset, variable: Variable) -> np.ndarray:
-    with np.errstate(over="ignore"):  # too large for float32 becomes infinite, which is then refused by name
-        return source[variable.name].transpose(*variable.dims).to_numpy().astype(variable.dtype)
+    return source[variable.name].transpose(*variable.dims).to_numpy()
 
 
 def _length(source: xarray.Dataset, description: ArrayDescription) -> float:
@@ -229,7 +257,10 @@ def _length(source: xarray.Dataset, description: ArrayDescription) -> float:
 def _misfit(axis: str, points: int, found: float, length: float) -> str:
     text = f"{points} steps along {axis} make {found:.6g}, not the length {length:.6g}"
     if np.isclose(found * (points - 1) / points, length, rtol=1e-4):
-        return f"{text}: leave out the end point of the grid, which on a periodic domain is the first one again"
+        return (
+            f"{text}: leave out the end point of the grid, which on a periodic domain is the first one again "
+            f"(--drop-endpoint {axis}; in Python source.isel({axis}=slice(-1)))"
+        )
     return text
 
 
@@ -265,6 +296,9 @@ def _numbers(source: xarray.Dataset, name: str) -> Float64[np.ndarray, "..."]:
 
 def _found(source: xarray.Dataset) -> str:
     return (
-        "; ".join(f"{name} ({', '.join(map(str, array.dims))})" for name, array in source.data_vars.items())
+        "; ".join(
+            f"{name} ({', '.join(f'{dim} of {size}' for dim, size in array.sizes.items())})"
+            for name, array in source.data_vars.items()
+        )
         or "nothing"
     )

@@ -21,6 +21,8 @@ from datagen.checks import at_least, positive
 from datagen.errors import InputError, unknown
 from datagen.exchange.meta import Field, read_meta
 from datagen.exchange.momentum import Decision, decide
+from datagen.exchange.precision import is_wide
+from datagen.exchange.survey import surveyed
 from datagen.exchange.tfrecord import Record, RecordFile
 from datagen.store.ingest import ingest, ingested
 from datagen.store.layout import Coordinate, Layout, Variable
@@ -102,12 +104,17 @@ def import_meshgraphnets(
         for line in (decision.text, source.step_text()):
             if line and remark:
                 remark(line)
+
+        def read(part: slice) -> dict[str, np.ndarray]:
+            return source.read(part, decision)
+
         layout = source.layout(decision)
         if overwrite:
             forget_parts(out, layout.config)
         elif ingested(out, layout):
             return False
-        ingest(out, layout, len(source), lambda part: source.read(part, decision), progress, _PIECE_BYTES, True)
+        layout = surveyed(layout, len(source), read, remark)
+        ingest(out, layout, len(source), read, progress, _PIECE_BYTES, True)
         return True
 
 
@@ -238,7 +245,7 @@ class MeshGraphNets:
         }
         names = {part: name for name in self._dynamic() for part in self._parts(name)}
         shape = (len(rows), len(self.frames), len(self.mesh.x))
-        read |= {name: np.empty(shape, np.float32) for name in names}
+        read |= {part: np.empty(shape, self._numbers(name)) for part, name in names.items()}
         for place, row in enumerate(rows):
             file, values = self._rows[row][1], self._checked(row)
             self._same_mesh(values, row)
@@ -253,6 +260,10 @@ class MeshGraphNets:
                         target[...] = chosen[..., index]
             file.forget()
         return read
+
+    def _numbers(self, name: str) -> np.dtype:
+        """In which a field is read: float64 if its own are too many for float32."""
+        return np.dtype(np.float64 if is_wide(np.dtype(self.fields[name].dtype)) else np.float32)
 
     def _chosen(self, values: Mapping[str, memoryview], name: str, row: int) -> np.ndarray:
         array = self._array(values, name, row)

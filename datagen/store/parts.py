@@ -4,34 +4,47 @@ A file that is made anew (`--overwrite`) stays until the new one takes its place
 note of its settings, by which the work is continued after an interruption although there is a file of that name.
 """
 
-import os
 import shutil
 from contextlib import suppress
+from glob import escape
 from pathlib import Path
 
 from datagen.errors import InputError
+from datagen.files import another_lives, real, reason, temporary_name
 
-__all__ = ["REPLACES", "being_replaced", "clean_up", "forget_parts", "parts_folder", "temporary_name"]
+__all__ = ["REPLACES", "being_replaced", "clean_up", "forget_parts", "own_folder", "parts_folder", "remove_leftovers"]
 
 REPLACES = "replaces.json"
 """The note: the settings of the new file."""
 
 
 def parts_folder(path: Path) -> Path:
-    """Where the parts of an unfinished file wait."""
-    return path.with_name(path.name + ".parts")
+    """Where the parts of an unfinished file wait for whoever continues it."""
+    place = real(path)
+    return place.with_name(place.name + ".parts")
 
 
-def temporary_name(path: Path) -> Path:
-    """The name under which this process writes a file."""
-    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+def own_folder(path: Path) -> Path:
+    """Where this process keeps pieces of a file that nobody else can continue."""
+    return temporary_name(parts_folder(path))
 
 
 def clean_up(path: Path) -> None:
     """Remove what interruptions have left beside a finished file; what cannot be removed stays."""
     shutil.rmtree(parts_folder(path), ignore_errors=True)
-    for item in path.parent.iterdir():
-        if item.name.startswith(f".{path.name}.") and item.suffix == ".tmp":
+    remove_leftovers(path)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove what processes that live no more have left half-written of a file; parts that can be continued stay."""
+    place = real(path)
+    for item in place.parent.glob(f".{escape(place.name)}.*.tmp"):
+        number = item.name.split(".")[-2]
+        if number.isdecimal() and another_lives(int(number)):
+            continue
+        if item.is_dir():
+            shutil.rmtree(item, ignore_errors=True)
+        else:
             with suppress(OSError):
                 item.unlink()
 
@@ -50,7 +63,7 @@ def forget_parts(path: Path, settings: str) -> None:
             folder.mkdir()
             (folder / REPLACES).write_text(settings)
     except OSError as error:
-        raise InputError(f"cannot remove {folder}: {error.strerror}") from error
+        raise InputError(f"cannot remove {folder}: {reason(error)}") from error
 
 
 def being_replaced(path: Path, settings: str) -> bool:

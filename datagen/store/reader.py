@@ -14,7 +14,8 @@ import h5py
 import numpy as np
 from jaxtyping import Float
 
-from datagen.errors import DamagedError, InputError, unknown
+from datagen.errors import DamagedError, InputError, UnreadableError, unknown
+from datagen.files import LOCKED, is_locked
 from datagen.resampling import Method, check_grid, downsample
 from datagen.store.guard import check_heaps, guarded
 from datagen.store.mesh import MESH_VARIABLES, Mesh
@@ -33,14 +34,18 @@ __all__ = ["Dataset", "open_dataset", "reading"]
 # Evaluations are stored in folders named after it.
 _IDENTITY = re.compile("[0-9a-f]{64}")
 
+# Lengths that differ by less are the same.
+_LENGTH_SHARE = 1e-4
+
 Selection = slice | Sequence[int]
 
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Turn what HDF5 says about a damaged file into one line.
+    """Turn what HDF5 says about a file that it cannot read into one line.
 
     Raises:
+        UnreadableError: the file is locked.
         DamagedError: the file is truncated or damaged.
     """
     try:
@@ -48,6 +53,8 @@ def reading(path: Path) -> Iterator[None]:
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError, UnicodeDecodeError) as error:
         if isinstance(error, InputError):
             raise
+        if is_locked(error):
+            raise UnreadableError(f"{path} {LOCKED}") from error
         text = " ".join(str(error).split())
         if "truncated file" in text:
             raise DamagedError(f"{path} is truncated: it was cut off while copied or written") from error
@@ -187,7 +194,8 @@ class Dataset:
             downsample: "stride" (every s-th point) or "spectral" (truncation).
 
         Returns:
-            [n, (time,) *grid], or [(time,) *grid] of a field that all samples share.
+            [n, (time,) *grid], or [(time,) *grid] of a field that all samples share; in float32, or in float64 for a
+            field that is stored so.
 
         Raises:
             InputError: an unknown field, a sample that does not exist, a resolution the grid cannot give, damage.
@@ -208,16 +216,51 @@ class Dataset:
                 where[offset + axis] = slice(None, None, stored.shape[offset + axis] // points)
         if dims[0] != "sample":
             with reading(self.path):
-                return _reduce(stored[tuple(where)], grid)
+                return _reduce(np.asarray(stored[tuple(where)], self.dtype(name)), grid)
         indices = self._indices(samples)
         result = None
         for row, index in enumerate(indices):
             with reading(self.path):
-                values = _reduce(stored[(index, *where[1:])], grid)
+                values = _reduce(np.asarray(stored[(index, *where[1:])], self.dtype(name)), grid)
             if result is None:
                 result = np.empty((len(indices), *values.shape), values.dtype)
             result[row] = values
-        return result if result is not None else self._nothing(stored, dims, frames, grid)
+        return result if result is not None else self._nothing(name, frames, grid)
+
+    def dtype(self, name: str) -> np.dtype:
+        """The numbers in which a field is read: float64 where it is stored so because float32 would lose it."""
+        return np.dtype(np.float64 if self.variable(name).dtype == np.float64 else np.float32)
+
+    @property
+    def seams(self) -> Mapping[str, str]:
+        """What is notable about the border of an axis that is taken as periodic ("u jumps by …"), by the axis."""
+        return {
+            axis: str(self.attributes[f"seam_{axis}"]) for axis in self.coordinates if f"seam_{axis}" in self.attributes
+        }
+
+    def refuse_unequal_axes(self) -> None:
+        """Refuse a grid whose axes one length and one resolution do not describe, which is what learning knows so far.
+
+        Raises:
+            InputError: more than two axes, axes of different lengths or numbers of points, or points that are not
+                equally spaced.
+        """
+        if self.mesh is not None:
+            return
+        names = [name for name in self.coordinates if name != "time" and np.ndim(self.coordinates[name])]
+        shape = f"{self.path} has a grid of {' × '.join(map(str, self.grid))} points"
+        allowed = "(allowed here: a line, or a square with as many points along y as along x)"
+        if len(names) > 2:
+            raise InputError(f"{shape} along {', '.join(names)} {allowed}")
+        if len(set(self.grid)) > 1:
+            raise InputError(f"{shape} {allowed}")
+        for name in names:
+            steps = np.diff(self.coordinates[name])
+            found = len(self.coordinates[name]) * float(steps.mean()) if len(steps) else self.length
+            if not math.isclose(found, self.length, rel_tol=_LENGTH_SHARE):
+                raise InputError(f"{shape}; along {name} they make {found:.6g}, not {self.length:.6g} {allowed}")
+            if len(steps) and np.ptp(steps) > _LENGTH_SHARE * self.length:
+                raise InputError(f"{shape}, which are not equally spaced along {name} {allowed}")
 
     def parameter(self, name: str) -> np.ndarray:
         """A number a sample, as stored: its seed, its viscosity, the steps it took.
@@ -299,23 +342,16 @@ class Dataset:
                 raise InputError(f"{self.path} has no sample {index} (allowed: 0 to {self.samples - 1})")
         return [index % self.samples for index in indices]
 
-    def _nothing(
-        self, stored: h5py.Dataset, dims: tuple[str, ...], frames: slice | None, grid: tuple[int, ...]
-    ) -> np.ndarray:
+    def _nothing(self, name: str, frames: slice | None, grid: tuple[int, ...]) -> np.ndarray:
         shape = [0]
-        if "time" in dims:
+        if "time" in self.fields[name]:
             shape.append(len(range(self._sizes["time"])[frames or slice(None)]))
-        return np.empty((*shape, *grid), _read_dtype(stored))
-
-
-def _read_dtype(stored: np.ndarray | h5py.Dataset) -> type[np.floating]:
-    """Fields are given in float32, or in float64 if they are stored so."""
-    return np.float64 if stored.dtype.kind == "f" and stored.dtype.itemsize == 8 else np.float32
+        return np.empty((*shape, *grid), self.dtype(name))
 
 
 def _reduce(values: np.ndarray, grid: tuple[int, ...]) -> Float[np.ndarray, "..."]:
     # What a stride could do was done at reading; only a spectral reduction finds a larger grid here.
-    return downsample(np.asarray(values, _read_dtype(values)), grid, "spectral")
+    return downsample(values, grid, "spectral")
 
 
 def _plain(value: Any) -> Any:

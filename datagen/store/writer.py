@@ -6,9 +6,8 @@ stay, flushed to the disk and renamed: under its final name there is nothing or 
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,8 @@ import numpy as np
 from jaxtyping import Int64
 
 from datagen.errors import InputError
+from datagen.files import real, reason, replacing
 from datagen.store.layout import Layout, Variable
-from datagen.store.parts import temporary_name
 
 __all__ = [
     "FORMAT",
@@ -74,26 +73,19 @@ _BOOKKEEPING = (
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path` that becomes `path` when the block ends well, and is removed when it does not.
+    """A temporary name that becomes `path` when the block ends well, and is removed when it does not.
+
+    Folders are made; a symbolic link stays, and what it leads to is written.
 
     Raises:
         InputError: the folder cannot be written to, or the disk is full.
     """
-    temporary = temporary_name(path)
     try:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+        real(path).parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as temporary:
             yield temporary
-            with open(temporary, "rb+") as file:
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-            _sync_folder(path.parent)
-        except OSError as error:
-            reason = os.strerror(error.errno) if error.errno else str(error)
-            raise InputError(f"cannot write {path}: {reason}") from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {reason(error)}") from error
 
 
 def write_file(
@@ -158,8 +150,11 @@ def merge_files(
         with h5py.File(part, "r") as source:
             if source.attrs.get("config") != layout.config:
                 raise InputError(f"{part} was made with other settings than those of {path.name}: remove it")
-            if lacking := [one.name for one in layout.variables if one.per_sample and one.name not in source]:
-                raise InputError(f"{part} has no {lacking[0]}: it was made by another version; remove it")
+            for one in layout.variables:
+                if one.per_sample and one.name not in source:
+                    raise InputError(f"{part} has no {one.name}: it was made by another version; remove it")
+                if one.per_sample and as_array(source, one.name).dtype != np.dtype(one.dtype):
+                    raise InputError(f"{part} has {one.name} in other numbers than {one.dtype}; remove it")
             counts.append(len(as_array(source, "checksum")))
     with atomic_path(path) as temporary, h5py.File(temporary, "w", libver=_VERSION) as target:
         _create(target, layout, sum(counts))
@@ -321,17 +316,3 @@ def is_bare_dimension(array: h5py.Dataset) -> bool:
 
 def _bytes(array: np.ndarray) -> bytes:
     return array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename last through a power cut, where the file system can."""
-    try:
-        descriptor = os.open(folder, os.O_RDONLY)
-    except OSError:
-        return
-    try:
-        os.fsync(descriptor)
-    except OSError:
-        pass
-    finally:
-        os.close(descriptor)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from datagen.errors import InputError
+from datagen.files import real
 from kitipde.cli.console import remark, type_command
 from kitipde.cli.reproduce import seeds_of
 
@@ -51,4 +52,4 @@ def _clear(out: Path) -> None:
     """Remove an earlier demo; a folder that holds something else is left alone."""
     if out.exists() and not (out / "burgers.h5").is_file() and any(out.iterdir()):
         raise InputError(f"{out} is not a demo's folder, so --overwrite does not touch it")
-    shutil.rmtree(out, ignore_errors=True)
+    shutil.rmtree(real(out), ignore_errors=True)

@@ -22,7 +22,7 @@ _COARSE = 1e-4
 app = typer.Typer(no_args_is_help=True, help="Solve a PDE for random initial fields: a dataset.")
 
 Samples = Annotated[int, typer.Option(metavar="N", help="How many samples.")]
-Seed = Annotated[int, typer.Option(metavar="N", help="Seed of the dataset; each sample's own follows from it.")]
+Seed = Annotated[int, typer.Option(metavar="N", help="Seed of the dataset, below 2^32; it gives each sample's own.")]
 Out = Annotated[Path, typer.Option(metavar="FILE", help="The file to write.")]
 Device = Annotated[str, typer.Option(metavar="NAME", help="auto, cpu or cuda.")]
 Shard = Annotated[

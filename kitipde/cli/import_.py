@@ -11,31 +11,43 @@ from kitipde.cli.outputs import refuse_folder, refuse_source, refuse_taken
 
 __all__ = ["app"]
 
+DropEndpoint = Annotated[
+    list[str] | None,
+    typer.Option(metavar="AXIS", help="Leave out the last point along x or y, which repeats the first; repeatable."),
+]
+
 app = typer.Typer(no_args_is_help=True, help="Turn published data, or your own, into a dataset.")
 
 
 @app.command()
 def mat(
     file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="A .mat file with `a`, `u` and `t`, as the FNO data were published.")
+        Path,
+        typer.Argument(metavar="FILE", help="A .mat or HDF5 file with `a`, `u` and `t`, or `coeff` and `sol`."),
     ],
     out: Annotated[Path, typer.Option(metavar="FILE", help="The dataset to write.")],
-    equation: Annotated[str, typer.Option(help="burgers, navier-stokes or heat; told from the shapes if empty.")] = "",
+    equation: Annotated[
+        str,
+        typer.Option(help="burgers, navier-stokes, heat, darcy or a name of your own, if the file does not say it."),
+    ] = "",
     nu: Annotated[float | None, typer.Option(help="Viscosity, or diffusivity, which the file does not tell.")] = None,
     length: Annotated[str, typer.Option(help="Side of the domain: a number, or 2pi.")] = "1",
     final_time: Annotated[
-        float, typer.Option(help="Time of u, where it is of one instant and the file has no t.")
-    ] = 1.0,
+        float | None,
+        typer.Option(help="Time of u, where it is of one instant and the file has no t.  [default: 1 if it has any]"),
+    ] = None,
+    drop_endpoint: DropEndpoint = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the dataset.")] = False,
 ) -> None:
-    """The FNO authors' .mat files, MATLAB version 5 to 7.3."""
+    """The FNO authors' .mat files, MATLAB version 5 to 7.3, and HDF5 files with arrays of the same names."""
     from datagen.mat import MatDescription, import_mat
     from datagen.recipes import parse_number
 
     refuse_taken(out, overwrite, file)
-    description = MatDescription(equation, nu, parse_number("length", length), final_time)
+    side = parse_number("length", length)
+    description = MatDescription(equation, nu, side, final_time, tuple(drop_endpoint or ()))
     with progress("import", "samples") as show:
-        import_mat(file, out, description, lambda done, total: show(done, total, ""))
+        import_mat(file, out, description, lambda done, total: show(done, total, ""), remark)
     wrote(out)
 
 
@@ -88,7 +100,11 @@ def netcdf(
     out: Annotated[Path, typer.Option(metavar="FILE", help="The dataset to write.")],
     equation: Annotated[str, typer.Option(help="What the fields are solutions of, in one word.")],
     rename: Annotated[
-        list[str] | None, typer.Option(metavar="OLD=NEW", help="Rename a dimension or variable; may be repeated.")
+        list[str] | None,
+        typer.Option(
+            metavar="OLD=NEW",
+            help="Rename a dimension or variable; may be repeated. A variable named x, y or time becomes a coordinate.",
+        ),
     ] = None,
     variable: Annotated[
         list[str] | None, typer.Option(help="Take this variable, by its new name; may be repeated; all if left out.")
@@ -97,9 +113,10 @@ def netcdf(
     constant: Annotated[
         list[str] | None, typer.Option(metavar="NAME=VALUE", help="A number of the equation; may be repeated.")
     ] = None,
+    drop_endpoint: DropEndpoint = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the dataset.")] = False,
 ) -> None:
-    """Your own fields on a uniform periodic grid, from any NetCDF file."""
+    """Your own fields on a uniform periodic grid, from any NetCDF or HDF5 file that xarray opens."""
     from datagen.exchange.arrays import ArrayDescription, import_netcdf
     from datagen.recipes import parse_number
 
@@ -110,7 +127,16 @@ def netcdf(
     }
     description = ArrayDescription(equation, parse_number("length", length) if length else None, constants)
     with progress("import", "samples") as show:
-        import_netcdf(file, out, description, names, tuple(variable or ()), lambda done, total: show(done, total, ""))
+        import_netcdf(
+            file,
+            out,
+            description,
+            names,
+            tuple(variable or ()),
+            lambda done, total: show(done, total, ""),
+            remark,
+            tuple(drop_endpoint or ()),
+        )
     wrote(out)
 
 

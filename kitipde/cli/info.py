@@ -65,10 +65,12 @@ def _document(data: "Dataset", verified: bool) -> dict[str, Any]:
             name: {
                 "dims": list(dims),
                 "units": data.description(name).get("units", ""),
+                "dtype": str(data.dtype(name)),
                 **asdict(field_statistics(data, name)),
             }
             for name, dims in data.fields.items()
         },
+        "seams": dict(data.seams),
         "parameters": list(data.parameters),
     }
 
@@ -89,6 +91,9 @@ def _for_programs(value: Any) -> Any:
 
 def _show(document: dict[str, Any]) -> None:
     times, mesh = document["times"], document["mesh"]
+    seams = {f"seam_{axis}": (f"border of {axis}", text) for axis, text in document["seams"].items()}
+    hidden = {"domain_length", *seams}
+    wide = ", ".join(name for name, field in document["fields"].items() if field["dtype"] == "float64")
     rows = [
         ["equation", document["equation"]],
         ["samples", str(document["samples"])],
@@ -97,7 +102,9 @@ def _show(document: dict[str, Any]) -> None:
         ["times", "none" if times is None else _times(times)],
         ["size", f"{document['bytes'] / 1e6:.2f} MB"],
         ["identity", document["identity"][:16]],
-        *([name, str(value)] for name, value in document["attributes"].items() if name != "domain_length"),
+        *([["stored in float64", wide]] if wide else []),
+        *([name, f"{text} (the axis is taken as periodic)"] for name, text in seams.values()),
+        *([name, str(value)] for name, value in document["attributes"].items() if name not in hidden),
         ["also of each sample", ", ".join(document["parameters"])],
         ["fields", "; ".join(f"{name} [{', '.join(each['dims'])}]" for name, each in document["fields"].items())],
     ]

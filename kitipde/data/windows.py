@@ -96,6 +96,7 @@ def load_windows(dataset: Dataset, config: DataConfig, samples: range, resolutio
         InputError: for a variable or frames that the file does not hold, values that are not finite, or a grid it
             cannot be brought to.
     """
+    dataset.refuse_unequal_axes()
     for role, name in (("data.input", config.input), ("data.target", config.target)):
         if name not in dataset.fields:
             raise unknown(f"variable in {role} of {dataset.path}", name, dataset.fields)

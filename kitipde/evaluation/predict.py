@@ -113,6 +113,7 @@ def _question(run: Run, dataset: Dataset, frames: int | None, resolution: int | 
         raise InputError(
             f"{dataset.path} is no data set on a grid in {run.facts.dimension}-D, on which {run.path} works"
         )
+    dataset.refuse_unequal_axes()
     if config.input not in dataset.fields:
         raise unknown(f"variable in data.input of {dataset.path}", config.input, dataset.fields)
     points = dataset.grid[0] if resolution is None else resolution

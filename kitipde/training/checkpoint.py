@@ -16,8 +16,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from datagen.files import flush_folder
 from kitipde.errors import InputError
-from kitipde.files import flush_folder, write_atomically
+from kitipde.files import write_atomically
 from kitipde.models.weights import pack_weights, unpack_weights
 
 __all__ = [

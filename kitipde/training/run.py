@@ -11,6 +11,7 @@ import torch
 from lightning_fabric import Fabric
 
 import kitipde
+from datagen.files import real
 from datagen.store import Dataset, open_dataset
 from kitipde.collisions.residual import check_particles
 from kitipde.config import RunConfig
@@ -78,7 +79,8 @@ def start_run(config: RunConfig, out: Path, overwrite: bool = False) -> Run:
         check_tensorboard()
     if overwrite and out.exists() and _holds_something(out):
         _remove_run(out)
-    out.mkdir(parents=True, exist_ok=True)
+    # A symbolic link may lead to a folder that is still to be made.
+    real(out).mkdir(parents=True, exist_ok=True)
     with held(out):
         # Data take a while to read: another process may have begun a run here since.
         _refuse_taken(out)
@@ -315,4 +317,4 @@ def _remove_run(out: Path) -> None:
     if not (out / "config.yaml").is_file():
         raise InputError(f"{out} is not a run folder, so --overwrite does not touch it")
     with held(out):
-        shutil.rmtree(out)
+        shutil.rmtree(real(out))

@@ -98,7 +98,6 @@ def with_end_point() -> xarray.Dataset:
         (waves().rename(u="checksums", shift="seeds").assign(u=(("sample", "z"), np.zeros((6, 2)))), "variable 'u'"),
         (waves().assign(u=waves()["u"] * 1j), "complex"),
         (waves().assign(u=waves()["u"] * np.nan), "not finite"),
-        (waves().assign(u=waves()["u"] * 1e300), "not finite"),
         (waves().assign(f=("x", np.full(16, np.nan))), "f holds values that are not finite"),
         (waves()[["shift"]].assign_coords(x=np.arange(4.0)), "no variable is a field"),
         (flows().drop_vars("time"), "no instants"),
@@ -130,7 +129,7 @@ def test_a_grid_with_its_end_point_is_told_from_the_length(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("name", ["", "Two Words", "../up"])
 def test_an_equation_has_a_simple_name(name: str) -> None:
-    with pytest.raises(InputError, match="is no name"):
+    with pytest.raises(InputError, match="invalid equation"):
         ArrayDescription(name)
 
 
@@ -145,7 +144,7 @@ def test_a_file_that_is_not_netcdf_is_refused_in_a_line(kitipde, tmp_path: Path)
         "dimension scales; `kitipde import mat` is for .mat files)\n",
         "e.mat": "e.mat cannot be read as NetCDF: it is of another kind",
         "cut.nc": "cut.nc cannot be read as NetCDF: ",
-        "plain.h5": "kitipde: the dimensions sample and x are needed (found: u (phony_dim_0, phony_dim_1))\n",
+        "plain.h5": "kitipde: the dimensions sample and x are needed (found: u (phony_dim_0 of 3, phony_dim_1 of 8))\n",
         "none.nc": "no such file: ",
         ".": f"kitipde: {tmp_path} is a folder (allowed: a file)\n",
     }

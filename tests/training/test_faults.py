@@ -107,10 +107,10 @@ def test_what_killed_processes_have_half_written_is_removed_on_resume(tmp_path, 
     (replica,) = run.replicas
     before = sorted(run.path.rglob("*"))
     subprocess.run([sys.executable, "-c", KILLED_BEFORE_RENAMING, str(replica.best_path)])
-    (ours,) = replica.path.glob(".*.part")
+    (ours,) = replica.path.glob(".*.tmp")
     # Of a process that had our number, and of one that lives.
-    ours.with_name(f".facts.json.{os.getpid()}.part").touch()
-    living = ours.with_name(f".facts.json.{os.getppid()}.part")
+    ours.with_name(f".facts.json.{os.getpid()}.tmp").touch()
+    living = ours.with_name(f".facts.json.{os.getppid()}.tmp")
     living.touch()
     (replica.checkpoints_path / ".000003-000000").mkdir()
     train(continue_run(run.path), StopAfter(), print)
