@@ -21,8 +21,8 @@ _CHUNK_VALUES = 2**22
 # A deviation below this many roundings of the mean is rounding itself.
 _ROUNDINGS = 2.0
 
-# Largest and smallest size of values that a network may see unscaled: beyond it their squares, or steps of their
-# gradients, leave the normal numbers of float32 by far.
+# Sizes of values that a network may be given unscaled. Beyond them the values, or the factors that bring them to a size of
+# 1, come near the ends of the normal numbers of float32, 2^-126 and 2^128.
 _LARGEST, _SMALLEST = 2.0**120, 2.0**-120
 
 
@@ -34,27 +34,34 @@ class FieldStatistics:
         means: ⟨u⟩ of each sample and frame.
         variances: ⟨(u − ⟨u⟩)²⟩ of each sample and frame.
         points: of a frame.
-        largest: max |u|.
+        lowest: min u.
+        highest: max u.
         rounding: relative distance of neighbouring numbers of the type that the field is stored in.
     """
 
     means: Float64[Tensor, "samples frames"]
     variances: Float64[Tensor, "samples frames"]
     points: int
-    largest: float
+    lowest: float
+    highest: float
     rounding: float
 
     @classmethod
     def of(cls, field: Float[Tensor, "samples frames *grid"]) -> "FieldStatistics":
         """The statistics of some windows."""
-        means, variances, largest = [], [], 0.0
+        means, variances, extremes = [], [], []
         for part in _chunks(field):
             values = part.double().flatten(2)
             means.append(values.mean(2))
             variances.append((values - means[-1][..., None]).square().mean(2))
-            largest = max(largest, float(values.abs().max()))
-        points = field[0, 0].numel()
-        return cls(torch.cat(means), torch.cat(variances), points, largest, torch.finfo(field.dtype).eps)
+            extremes += [float(values.min()), float(values.max())]
+        points, rounding = field[0, 0].numel(), torch.finfo(field.dtype).eps
+        return cls(torch.cat(means), torch.cat(variances), points, min(extremes), max(extremes), rounding)
+
+    @property
+    def largest(self) -> float:
+        """max |u|."""
+        return max(-self.lowest, self.highest)
 
     @property
     def mean(self) -> float:
@@ -98,10 +105,11 @@ def refuse_constant(statistics: FieldStatistics, setting: str, name: str, instea
         InputError: the field is the same everywhere, or varies by no more than the rounding of its values.
     """
     mean, deviation = statistics.mean, statistics.deviation
-    if deviation > _ROUNDINGS * statistics.rounding * abs(mean):
+    constant = statistics.lowest == statistics.highest
+    if not constant and deviation > _ROUNDINGS * statistics.rounding * abs(mean):
         return
-    found = f"is {mean:g} everywhere in the training samples"
-    if deviation:
+    found = f"is {statistics.lowest:g} everywhere in the training samples"
+    if not constant:
         bits = 32 if statistics.rounding > 1e-10 else 64
         found = (
             f"varies by {deviation:.2g} about a mean of {mean:g} in the training samples, which is the rounding of "
