@@ -1,9 +1,9 @@
 """Float32 matrix products of a training on a CPU: by torch's default library, or by oneDNN where that is faster.
 
 On x86 torch computes float32 products with MKL. It also contains oneDNN; which of them is faster depends on the
-processor. torch's public switch to oneDNN *permits* bfloat16 inside of float32 products: processors with AMX use the
-permission, others compute in float32. Therefore the products of the run's own step, forward and backward, are tried
-before training: each against float64, then both libraries against each other in time.
+processor. torch's public switch to oneDNN *permits* bfloat16 inside of float32 products: processors with AMX make use
+of the permission, others compute in float32. Therefore the products of the run's own step, forward and backward, are
+tried before training: each against float64, then both libraries against each other in time.
 
 The switch is on within the training loop alone. Evaluation does not use it: the errors of a network then do not depend
 on how busy a machine was when it started.
