@@ -17,9 +17,9 @@ from tests.evaluation.conftest import write_line_data
 
 @pytest.fixture(scope="module")
 def coarse_run(train_run: Callable[[Path, str, str], Run], workshop: Path) -> Run:
-    """Trained at 16 points of 32, with the end point."""
-    data = write_line_data(workshop / "fine.h5", points=64)
-    return train_run(data, "coarse", "{data: {resolution: 16}, model: {grid_endpoint: true}}")
+    """Trained at 16 points of 64, with the end point."""
+    data = write_line_data(workshop / "coordinates.h5", points=64)
+    return train_run(data, "coordinates-at-16", "{data: {resolution: 16}, model: {grid_endpoint: true}}")
 
 
 def errors(run: Path | Run, coordinates: str | None = None) -> dict[int, np.ndarray]:
@@ -89,7 +89,7 @@ def test_a_comparison_can_be_made_the_published_way(kitipde, coarse_run: Run, tm
 def test_coordinates_that_are_the_same_on_all_grids_have_no_published_form(
     train_run, line_data: Path, settings: str, message: str
 ) -> None:
-    run = train_run(line_data, message.partition("=")[2], settings)
+    run = train_run(line_data, message, settings)
     with pytest.raises(InputError, match=message):
         evaluate_runs([run.path], None, [32], coordinates="published")
     assert not (run.path / "evaluation").exists()
