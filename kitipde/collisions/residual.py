@@ -12,9 +12,12 @@ interchangeable. Each call draws one number from torch's default generators, the
 import hashlib
 import importlib.util
 import math
+import os
+import shutil
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from itertools import pairwise
 from typing import Self
 
@@ -343,4 +346,23 @@ def drifted(x: Tensor, v: Tensor, dt: float) -> Tensor:
 
 def has_kernels(features: Tensor) -> bool:
     """Whether collisions of these features run in Triton's kernels."""
-    return features.is_cuda and importlib.util.find_spec("triton") is not None
+    return features.is_cuda and _kernels_can_be_built()
+
+
+@torch.compiler.assume_constant_result
+@cache
+def _kernels_can_be_built() -> bool:
+    missing = missing_for_kernels()
+    if missing is not None:
+        warnings.warn(f"collisions run without GPU kernels, which is slower: {missing}", stacklevel=2)
+    return missing is None
+
+
+def missing_for_kernels() -> str | None:
+    """What Triton lacks on this machine to build kernels, in words; none if nothing is missing."""
+    if importlib.util.find_spec("triton") is None:
+        return "the package triton is not installed"
+    # The launcher of each kernel is a small C program.
+    if not os.environ.get("CC") and not any(map(shutil.which, ("gcc", "clang"))):
+        return "Triton finds no C compiler (install gcc, or set the environment variable CC)"
+    return None

@@ -20,7 +20,16 @@ from kitipde.collisions.in_sum import SumInPlace
 from kitipde.memory import has_points_first, points_first
 from kitipde.models.pointwise import PointwiseLinear
 from kitipde.models.spectral import SpectralConv
-from kitipde.models.transforms import Modes, add_to_grid, kept_modes, sum_of_squares, sum_to_modes, to_grid, to_modes
+from kitipde.models.transforms import (
+    Modes,
+    add_to_grid,
+    kept_modes,
+    prefers_sums,
+    sum_of_squares,
+    sum_to_modes,
+    to_grid,
+    to_modes,
+)
 
 __all__ = ["can_join", "joined"]
 
@@ -34,7 +43,7 @@ def can_join(h: Float[Tensor, "batch channels *grid"], *modules: nn.Module) -> b
     Compilers and functional transforms follow the parts better, autocast chooses a precision for each, and hooks on one
     of these modules are for what it returns.
     """
-    if h.device.type != "cpu" or h.dtype not in _WHOLE or h.numel() == 0 or not has_points_first(h):
+    if not prefers_sums(h) or h.dtype not in _WHOLE or h.numel() == 0 or not has_points_first(h):
         return False
     if torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu") or _transformed():
         return False

@@ -12,7 +12,8 @@ as a product with a matrix of sines and cosines, is several times as fast as a f
 used: there matrix products may be told to round their factors (TF32), which they must not here.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -24,7 +25,17 @@ from torch import Tensor
 
 from kitipde.memory import has_points_first
 
-__all__ = ["Modes", "add_to_grid", "kept_modes", "sum_of_squares", "sum_to_modes", "to_grid", "to_modes"]
+__all__ = [
+    "Modes",
+    "add_to_grid",
+    "fast_transforms",
+    "kept_modes",
+    "prefers_sums",
+    "sum_of_squares",
+    "sum_to_modes",
+    "to_grid",
+    "to_modes",
+]
 
 
 @dataclass(frozen=True)
@@ -56,9 +67,28 @@ def kept_modes(grid: Sequence[int], modes: int) -> Modes:
     return Modes(tuple(grid), rows, min(modes, grid[-1] // 2 + 1))
 
 
+_fast = False
+
+
+@contextmanager
+def fast_transforms() -> Iterator[None]:
+    """In this block fields are transformed on a CPU as they are elsewhere, by fast transforms."""
+    global _fast
+    held, _fast = _fast, True
+    try:
+        yield
+    finally:
+        _fast = held
+
+
+def prefers_sums(v: Float[Tensor, "..."]) -> bool:
+    """Whether the sum itself is the faster way where this tensor is."""
+    return v.device.type == "cpu" and not _fast
+
+
 def to_modes(v: Float[Tensor, "batch channels *grid"], modes: Modes) -> Float[Tensor, "mode batch 2 channels"]:
     """The kept modes of a field."""
-    return (sum_to_modes if v.device.type == "cpu" else _transform_to_modes)(v, modes)
+    return (sum_to_modes if prefers_sums(v) else _transform_to_modes)(v, modes)
 
 
 def to_grid(
@@ -68,7 +98,7 @@ def to_grid(
 
     The imaginary part of its mean (and of the Nyquist mode), which no real field has, counts nothing.
     """
-    if spectrum.device.type == "cpu":
+    if prefers_sums(spectrum):
         return _sum_to_grid(spectrum, modes, points_first)
     return _transform_to_grid(spectrum, modes)
 
@@ -226,9 +256,7 @@ def _transform_to_grid(spectrum: Tensor, modes: Modes) -> Tensor:
 
 def _realisable(spectrum: Tensor, points: int) -> Tensor:
     """The spectrum with real mean and Nyquist mode: FFT libraries differ in what they make of the rest."""
-    kept = spectrum.shape[-1]
-    mask = torch.ones(kept, 2, dtype=spectrum.real.dtype, device=spectrum.device)
-    mask[0, 1] = 0.0
-    if points % 2 == 0 and kept == points // 2 + 1:
-        mask[-1, 1] = 0.0
-    return torch.view_as_complex(torch.view_as_real(spectrum) * mask)
+    wavenumber = torch.arange(spectrum.shape[-1], device=spectrum.device)
+    own = (wavenumber == 0) | (2 * wavenumber == points)
+    # No element is written on its own: a GPU would have to be waited for.
+    return torch.complex(spectrum.real, torch.where(own, 0.0, spectrum.imag))

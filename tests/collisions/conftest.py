@@ -38,7 +38,7 @@ def collide(x, v, pairs, direction, drift=1.0, scatter=0.5, dt=1.0, update_posit
             if (min(i, j), max(i, j)) not in pairs or i == j:
                 continue
             n = direction[i, j] if i < j else -direction[j, i]
-            v_new[i] += drift * ((v[i] + v[j]) / 2 - v[i]) + scatter * distance(v[i], v[j]) * n
+            v_new[i] += drift * ((v[i] + v[j]) / 2 - v[i]) + scatter * distance(v[i].detach(), v[j].detach()) * n
             x_star[i] += (x[i] + x[j]) / 2
             count[i] += 1
     for i, k in enumerate(count):

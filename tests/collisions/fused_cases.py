@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from kitipde.collisions import fused
-from kitipde.collisions.collision import Rule
+from kitipde.collisions.collision import Rule, collided
 from kitipde.collisions.operator import LAWS, collide, collide_adjoint
+from kitipde.collisions.particles import to_particles
 from kitipde.collisions.selection import pairs_by_coefficient
 
 DEVICE = "cpu" if os.environ.get("TRITON_INTERPRET") == "1" else "cuda"
@@ -114,21 +115,123 @@ def test_rate_selects_the_wished_number_of_pairs():
     assert statistics[2].item() < 1e-5
 
 
-def test_replicas_under_vmap_collide_as_each_would_alone():
-    parts = [cloud(1, 9, 4, seed=k) for k in range(2)]
-    x, v = torch.stack([part[0] for part in parts]), torch.stack([part[1] for part in parts])
-    keys = torch.tensor([3, 4], device=DEVICE)
+def strided(tensor, how):
+    """The same numbers in another place of memory: [samples, N, d] with strides of every kind."""
+    if how == "expanded":
+        return tensor[:1].expand(tensor.shape)
+    if how == "expanded to all particles":
+        return tensor[:, :1].expand(tensor.shape)
+    if how == "sliced":
+        wider = torch.full([2 * size + 1 for size in tensor.shape], 1e9, dtype=tensor.dtype, device=DEVICE)
+        part = wider[1::2, : 2 * tensor.shape[1] : 2, 2 : 2 + tensor.shape[2]]
+        return part.copy_(tensor)
+    order = {"transposed": (0, 2, 1), "permuted": (2, 0, 1), "contiguous": (0, 1, 2)}[how]
+    return tensor.permute(order).contiguous().permute([order.index(axis) for axis in range(3)])
+
+
+def collide_and_differentiate(x, v, gradient, law, strength=0.9, by_rate=False):
+    x, v = (each.detach().requires_grad_() for each in (x, v))
+    rule, key = Rule(law, by_rate, 0.7, True), torch.tensor(5, device=DEVICE)
+    strength = torch.tensor(strength, device=DEVICE, dtype=torch.float64)
+    out, statistics = fused.fused_collided(x, v, key, strength, rule, 9)
+    return out.detach(), *torch.autograd.grad(out, (x, v), gradient), statistics
+
+
+@pytest.mark.parametrize(
+    ("shape", "x_is", "v_is", "gradient_is"),
+    [
+        ((2, 15, 2), "expanded", "transposed", "contiguous"),
+        ((1, 16, 1), "sliced", "sliced", "sliced"),
+        ((1, 17, 3), "permuted", "transposed", "transposed"),
+        ((3, 2, 5), "transposed", "expanded", "expanded"),
+        ((1, 4, 8), "contiguous", "sliced", "expanded to all particles"),
+        ((2, 3, 4), "expanded to all particles", "permuted", "permuted"),
+    ],
+)
+def test_strides_change_nothing_and_results_are_those_of_a_double_loop(reference, shape, x_is, v_is, gradient_is):
+    generator = torch.Generator().manual_seed(0)
+    x, v, gradient = (torch.randn(shape, generator=generator, dtype=torch.float64).to(DEVICE) for _ in range(3))
+    x, v, gradient = strided(0.3 * x, x_is), strided(v, v_is), strided(gradient, gradient_is)
+    together = [each.clone(memory_format=torch.contiguous_format) for each in (x, v, gradient)]
+    for one, other in zip(
+        collide_and_differentiate(x, v, gradient, "kiti"), collide_and_differentiate(*together, "kiti"), strict=True
+    ):
+        # Sums over views may take their terms in another order.
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+    out, on_x, on_v, _ = collide_and_differentiate(x, v, gradient, "mixing")
+    position, velocity = (each.cpu().requires_grad_() for each in together[:2])
+    none = dict.fromkeys(((i, j) for i in range(shape[1]) for j in range(i + 1, shape[1])), 0.0)
+    expected = torch.stack(
+        [
+            reference.collide(p, u, reference.colliding_pairs(p.detach(), u.detach(), 0.9), none, 1.0, 0.0, 0.7)[0]
+            for p, u in zip(position, velocity, strict=True)
+        ]
+    )
+    assert not torch.equal(expected, position + 0.7 * velocity)
+    torch.testing.assert_close(out.cpu(), expected, rtol=1e-6, atol=1e-6)
+    for found, of in zip(
+        (on_x, on_v), torch.autograd.grad(expected, (position, velocity), together[2].cpu()), strict=True
+    ):
+        torch.testing.assert_close(found.cpu(), of, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(("layout", "heads"), [("flat", 4), ("flat", 6), ("token", 2), ("channel", 1)])
+@pytest.mark.parametrize("expanded", [False, True])
+def test_feature_maps_of_every_layout_collide_as_on_the_plain_path(layout, heads, expanded):
+    # As a cross-attention block has them: the queries are the same for all samples, the channels of a point neighbours.
+    generator = torch.Generator().manual_seed(1)
+    x, v, gradient = (torch.randn(2, 3, 4, generator=generator).to(DEVICE).transpose(1, 2) for _ in range(3))
+    x = 0.2 * (x[:1].expand_as(x) if expanded else x)
+    x, v, gradient = (to_particles(each, layout, heads).flatten(2) for each in (x, v, gradient))
+    *found, statistics = collide_and_differentiate(x, v, gradient, "mixing", 1.0, by_rate=layout == "channel")
+    position, velocity = (each.detach().requires_grad_() for each in (x, v))
+    strength = torch.tensor(1.0, device=DEVICE, dtype=torch.float64)
+    rule = Rule("mixing", layout == "channel", 0.7, True)
+    out, counted = collided(position, velocity, torch.tensor(5, device=DEVICE), strength, rule)
+    if x.shape[1] > 1:
+        assert counted[0] > 0
+    torch.testing.assert_close(statistics, counted, rtol=1e-4, atol=1e-5)
+    for one, other in zip(found, (out, *torch.autograd.grad(out, (position, velocity), gradient)), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("shared", ["x", "key"])
+def test_a_seed_collides_alone_as_in_a_stack(shared):
+    parts = [cloud(2, 3, 2, seed=k) for k in range(2)]
+    stacked = {
+        "x": torch.stack([part[0] for part in parts]),
+        "v": torch.stack([part[1] for part in parts]),
+        "key": torch.tensor([3, 4], device=DEVICE),
+    }
+    if shared in stacked:
+        stacked[shared] = stacked[shared][0]
+    in_dims = tuple(None if name == shared else 0 for name in stacked)
     strength = torch.tensor(0.9, device=DEVICE, dtype=torch.float64)
-    rule = Rule("kiti", False, 1.0, True)
 
     def call(x, v, key):
-        return fused.fused_collided(x, v, key, strength, rule, 0)
+        out, statistics = fused.fused_collided(x, v, key, strength, Rule("kiti", False, 1.0, True), 0)
+        return out.square().sum(), (out, statistics)
 
-    together, _ = torch.vmap(call)(x, v, keys)
+    def both(x, v, key):
+        return torch.func.grad(call, (0, 1), has_aux=True)(x, v, key)
+
+    together = torch.utils._pytree.tree_leaves(torch.vmap(both, in_dims)(*stacked.values()))
     for k in range(2):
-        alone, _ = call(x[k], v[k], keys[k])
-        # The counter holds the sample's place in the whole batch: equal in law, and equal pairs.
-        assert torch.equal((alone != x[k] + v[k]).any(-1), (together[k] != x[k] + v[k]).any(-1))
+        own = [each if name == shared else each[k] for name, each in stacked.items()]
+        alone = torch.utils._pytree.tree_leaves(both(*own))
+        assert alone[3][0] > 0
+        for one, other in zip(together, alone, strict=True):
+            torch.testing.assert_close(one[k], other, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("scale", [2.0**-100, 2.0**100])
+def test_velocities_of_any_size_collide(scale):
+    _, v = cloud(1, 5, 3)
+    x, gradient = torch.zeros_like(v), torch.randn_like(v)
+    one, other = (collide_and_differentiate(x, factor * v, gradient, "kiti", 0.6) for factor in (1.0, scale))
+    assert one[3][0] > 0
+    torch.testing.assert_close(other[0] / scale, one[0], rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(other[2], one[2], rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")

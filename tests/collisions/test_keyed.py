@@ -14,6 +14,8 @@ KEYED = [
     {"kind": "kiti-acceleration", "target_rate": 0.5},
     {"kind": "mixing", "target_rate": 0.5},
     {"kind": "gaussian", "target_rate": 0.5},
+    {"kind": "gaussian", "coll_coef": 0.9},
+    {"kind": "gaussian", "layout": "token", "target_rate": 0.5},
     {"kind": "dropout"},
     {"noise": "gaussian", "target_rate": 0.5},
     {"noise": "gaussian", "coll_coef": 0.9},

@@ -39,6 +39,16 @@ def test_a_linear_layer_counts_two_operations_a_weight_and_row():
     assert count_flops(torch.nn.Linear(10, 20, bias=False), torch.zeros(3, 10)) == 2 * 3 * 10 * 20
 
 
+def test_a_spectral_convolution_counts_as_fast_transforms_on_a_cpu_too():
+    # Both transforms of 8 channels, and 4 modes with a complex 8×8 matrix each.
+    transforms = 2 * 8 * (5 * 64 * 6) // 2
+    assert count_flops(SpectralConv(8, 8, 4, 1), torch.zeros(1, 8, 64)) == transforms + 8 * 4 * 8 * 8
+    # On the other axis the columns of the modes kept are transformed, forth and back.
+    columns = 2 * 2 * 8 * 4 * (5 * 16 * 4)
+    rows = 2 * 2 * 8 * 16 * (5 * 16 * 4) // 2
+    assert count_flops(SpectralConv(8, 8, 4, 2), torch.zeros(2, 8, 16, 16)) == rows + columns + 8 * 2 * 32 * 8 * 8
+
+
 @pytest.mark.parametrize(("dimension", "points"), [(1, 64), (2, 16)])
 def test_layers_joined_into_one_count_as_much_as_their_parts(dimension: int, points: int):
     config = RunConfig.model_validate({"model": {"modes": 4, "width": 8}})
