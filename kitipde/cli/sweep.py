@@ -41,12 +41,11 @@ def sweep(
 
     The same command started again goes on; started several times at once it shares the work.
     """
-    from kitipde.studies.space import parse_dimension
+    from kitipde.studies.space import check_dimensions, parse_dimension
     from kitipde.studies.sweep import Sweep, check_optuna, open_study, with_real_ranges, work
 
     dimensions = tuple(parse_dimension(text) for text in params)
-    if len({each.key for each in dimensions}) < len(dimensions):
-        raise InputError("--param names a setting twice")
+    check_dimensions(dimensions, assignments or [])
     check_optuna()
     tree = _tree(config, data, seeds, assignments or [])
     plan = with_real_ranges(Sweep(tree, dimensions, out, trials, prune, sampler_seed))
@@ -103,6 +102,11 @@ def _results(study: "Study", plan: "Sweep") -> dict[str, Any]:
         "complete": [
             {"trial": trial.number, "validation_loss": trial.value, "settings": trial.params} for trial in complete
         ],
+        "pruned": [
+            {"trial": trial.number, "settings": trial.params}
+            for trial in study.get_trials(deepcopy=False)
+            if trial.state.name == "PRUNED"
+        ],
         "importance": _importance(study, plan, len(complete)),
     }
     write_json(plan.out / "results.json", results)
@@ -149,7 +153,11 @@ def _draw(plan: "Sweep", results: dict[str, Any]) -> None:
     if len(keys) == 2 and len(results["complete"]) >= 3:
         pairs = [(trial["settings"][keys[0]], trial["settings"][keys[1]]) for trial in results["complete"]]
         losses = [trial["validation_loss"] for trial in results["complete"]]
-        figures["contour"] = contour_figure((keys[0], keys[1]), pairs, losses)
+        pruned = [(trial["settings"][keys[0]], trial["settings"][keys[1]]) for trial in results["pruned"]]
+        logarithmic = {each.key: each.logarithmic for each in plan.dimensions}
+        figures["contour"] = contour_figure(
+            (keys[0], keys[1]), pairs, losses, pruned, (logarithmic[keys[0]], logarithmic[keys[1]])
+        )
     for name, figure in figures.items():
         for path in save(figure, plan.out / name):
             remark(f"figure: {path}")
@@ -162,7 +170,7 @@ def _show(results: dict[str, Any], out: Path) -> None:
         for trial in results["complete"][:10]
     ]
     counts = ", ".join(f"{count} {state}" for state, count in results["trials"].items())
-    show_table(f"{out}: {counts}; the best ten", ("trial", "validation relative L2", *keys), rows)
+    show_table(f"{out}: {counts}; the best ten", ("trial", "validation loss", *keys), rows)
     for key, share in results["importance"].items():
         print(f"importance of {key}: {share:.2f}")
     best = results["best"]

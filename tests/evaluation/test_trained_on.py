@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 import pytest
 from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from datagen import generate as making
@@ -25,11 +26,12 @@ from datagen.recipes import physical_settings
 from datagen.settings import numerical, numerical_settings
 from datagen.store import Layout, Variable, open_dataset
 from datagen.store.writer import write_file
+from kitipde.config.load import resolve_config
 from kitipde.errors import InputError
 from kitipde.evaluation import compare_runs, evaluate_runs
 from kitipde.evaluation.predict import predict
 from kitipde.evaluation.trained_on import seen_samples
-from kitipde.runs import Run, open_run
+from kitipde.runs import Run, RunFacts, open_run
 from tests.evaluation.conftest import coordinate, train_tiny
 
 
@@ -179,6 +181,7 @@ def fields(rng: np.random.Generator, samples: int, *points: int) -> np.ndarray:
     return 1.0 + sum(waves)
 
 
+@hypothesis_settings(max_examples=25, deadline=None)
 @given(
     points=st.sampled_from([(32, 64), (64, 32), (32, 32), (32, 48), (33, 65), (85, 43)]),
     scale=st.sampled_from([1e-25, 1e-3, 1.0, 1e5]),
@@ -208,15 +211,11 @@ def test_imported_samples_are_recognised_wherever_they_lie(
 
 
 def fake_run(folder: Path, data: Path, train: int, validation: int) -> Run:
-    """A run that has not been trained: what it was trained on is in its settings."""
-    from kitipde.config.load import resolve_config
-    from kitipde.training.run import start_run
-
-    tree = {
-        "model": {"modes": 3, "width": 4, "layers": 1, "projection_width": 8},
-        "data": {"path": str(data), "train": train, "validation": validation, "test": 1},
-    }
-    return start_run(resolve_config(tree), folder / "run", overwrite=True)
+    """A run without weights: what it was trained on is in its settings."""
+    config = resolve_config({"data": {"path": str(data), "train": train, "validation": validation, "test": 1}})
+    with open_dataset(data) as dataset:
+        facts = RunFacts(str(data), dataset.identity, dataset.equation, len(dataset.grid), dataset.grid[0], "")
+    return Run(folder, config, facts)
 
 
 def test_samples_that_differ_anywhere_are_new(tmp_path: Path) -> None:
