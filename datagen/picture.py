@@ -75,11 +75,15 @@ def _maps(data: Dataset, new_figure: type) -> "Figure":
     panels = figure.subplots(rows, len(frames), squeeze=False)
     for index, line in enumerate(panels):
         images = _images(data, name, index, frames)
-        largest = float(np.abs(images).max())
+        least, largest = float(np.min(images)), float(np.max(images))
+        # White is zero where a field has both signs, and would be nothing where it has one.
+        signed = least < 0 < largest
+        reach = max(-least, largest)
+        low, high, colours = (-reach, reach, "RdBu_r") if signed else (least, largest, "viridis")
         shown = None
         for axes, frame, image in zip(line, frames, images, strict=True):
             # Arrays have x first; pictures have it across.
-            shown = axes.imshow(image.T, origin="lower", cmap="RdBu_r", vmin=-largest, vmax=largest)
+            shown = axes.imshow(image.T, origin="lower", cmap=colours, vmin=low, vmax=high)
             axes.set(xticks=[], yticks=[])
             if index == 0:
                 axes.set_title(f"t = {_time(data, frame):g}", fontsize="small")

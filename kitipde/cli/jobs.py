@@ -19,7 +19,7 @@ from types import FrameType
 
 import typer
 
-from kitipde.cli.console import remark
+from kitipde.cli.console import SAME_COMMAND, remark
 from kitipde.training.interrupt import STUDY
 
 __all__ = ["Job", "run_side_by_side"]
@@ -76,6 +76,7 @@ def run_side_by_side(jobs: Sequence[Job], at_once: int, processors: int) -> None
             if asked or code:
                 waiting.clear()
     if asked:
+        remark(SAME_COMMAND)
         raise KeyboardInterrupt
     if code:
         raise typer.Exit(code)

@@ -130,6 +130,9 @@ def _carry_out(
         show_json(read_results(out))
     else:
         show_results(table)
+        if plan.name == "figure5":
+            for run in (out / problem.name / arm.name for problem in plan.problems for arm in problem.arms):
+                print(f"maps: {run / 'evaluation' / 'test' / 'figures'}")
         print(f"{out / 'results.md'}  (made in {time.monotonic() - started:.0f} s)")
 
 

@@ -64,7 +64,12 @@ def sweep(
 
 def _tree(config: str, data: Path | None, seeds: int | None, assignments: list[str]) -> dict[str, Any]:
     from kitipde.config.load import override, place, read_config, resolve_config
+    from kitipde.studies.space import assigned_keys
 
+    said = assigned_keys(assignments)
+    for option, value, key in (("--seeds", seeds, "training.seeds"), ("--data", data, "data.path")):
+        if value is not None and key in said:
+            raise InputError(f"{option} and --set {key} are the same setting: leave one of them out")
     tree = override(read_config(config), assignments)
     if seeds is not None:
         tree = place(tree, "training.seeds", seeds)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from datagen.errors import InputError, unknown
-from kitipde.cli.console import progress, remark, show_table
+from kitipde.cli.console import is_step, progress, remark, show_table
 
 if TYPE_CHECKING:
     from kitipde.config import RunConfig
@@ -82,7 +82,8 @@ def train(
         raise typer.Exit(2) from error
     except KeyboardInterrupt:
         if fabric.is_global_zero:
-            remark(f"the state is saved; continue with: kitipde train --resume --out {shlex.quote(str(folder))}")
+            advice = "" if is_step() else f"; continue with: kitipde train --resume --out {shlex.quote(str(folder))}"
+            remark(f"the state of {folder} is saved{advice}")
         raise
     if fabric.is_global_zero:
         _summary(run)

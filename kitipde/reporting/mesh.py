@@ -13,7 +13,7 @@ from matplotlib.tri import Triangulation
 from datagen.store import Mesh
 from kitipde.data.mesh import FIELDS, REGION
 from kitipde.evaluation.mesh_records import UNITS, MeshEvaluation
-from kitipde.evaluation.storage import evaluation_folder
+from kitipde.reporting.gallery import figures_folder
 from kitipde.reporting.style import (
     FIELD_MAP,
     ONE_SIGN_ERROR_MAP,
@@ -48,11 +48,11 @@ def write_mesh_gallery(evaluations: Sequence[MeshEvaluation]) -> tuple[Path, ...
     """
     written: list[Path] = []
     for evaluation in evaluations:
-        folder = _figures(evaluation)
+        folder = figures_folder(evaluation)
         for place, sample in enumerate(evaluation.examples.samples):
             written += save(flow_figure(evaluation, place), folder / f"flow-sample-{sample}")
             written += save(rollout_figure(evaluation, place), folder / f"momentum-sample-{sample}")
-    together = _figures(evaluations[0])
+    together = figures_folder(evaluations[0])
     written += save(error_figure(evaluations), together / "error-against-time")
     sample = evaluations[0].examples.samples[0]
     written += save(force_figure(evaluations, sample), together / f"forces-sample-{sample}")
@@ -225,7 +225,3 @@ def _dashes(number: int) -> str:
 
 def _milliseconds(time: np.ndarray) -> str:
     return f"{1e3 * float(time):.4g} ms"
-
-
-def _figures(evaluation: MeshEvaluation) -> Path:
-    return evaluation_folder(evaluation.run, evaluation.subject) / "figures"

@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from matplotlib.tri import Triangulation
 
 from kitipde.reporting.style import ERROR_MAP, TRUTH, colour, new_figure, polish
@@ -51,12 +52,13 @@ def contour_figure(
     )
     count, level = len(values), np.log10(losses)
     # From the best loss to at least twice as much: losses that are nearly equal look nearly equal.
-    scale = Normalize(float(level.min()), float(max(level.max(), level.min() + np.log10(2))))
+    low, high = float(level.min()), float(max(level.max(), level.min() + np.log10(2)))
+    scale = Normalize(low, high)
     # Between three points that are not on a line there is a surface; fewer trials have only points.
     if count >= 4 and all(len(np.unique(each[:count])) > 2 for each in (first, second)):
         triangles = Triangulation(_along(axes, 0, first[:count]), _along(axes, 1, second[:count])).triangles
         surface = Triangulation(first[:count], second[:count], triangles)
-        axes.tricontourf(surface, level, levels=12, cmap=ERROR_MAP, norm=scale, alpha=0.6)
+        axes.tricontourf(surface, level, levels=np.linspace(low, high, 13), cmap=ERROR_MAP, norm=scale, alpha=0.6)
     style = {"edgecolors": TRUTH, "linewidths": 0.6, "zorder": 3}
     shown = axes.scatter(first[:count], second[:count], c=level, cmap=ERROR_MAP, norm=scale, **style)
     if pruned:
@@ -67,6 +69,8 @@ def contour_figure(
     )
     figure.colorbar(shown, ax=axes).set_label("log₁₀ of the validation loss", fontsize=10)
     polish(axes, keys[0], keys[1])
+    # Filled contours would hold the axes to their edge and cut its points.
+    axes.use_sticky_edges = False
     axes.margins(0.06)
     axes.legend(fontsize=9)
     return figure
@@ -91,4 +95,8 @@ def _places(axes: Axes, axis: int, values: Sequence[Any], logarithmic: bool) -> 
         return np.array([words.index(str(value)) for value in values], dtype=float)
     if min(values) > 0 and (logarithmic or max(values) > 20 * min(values)):
         (axes.set_xscale if axis == 0 else axes.set_yscale)("log")
+        line = axes.xaxis if axis == 0 else axes.yaxis
+        line.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        line.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        line.set_minor_locator(NullLocator())
     return np.array(values, dtype=float)

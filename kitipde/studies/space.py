@@ -12,7 +12,7 @@ from kitipde.errors import InputError
 if TYPE_CHECKING:
     from optuna import Trial
 
-__all__ = ["Dimension", "check_dimensions", "parse_dimension"]
+__all__ = ["Dimension", "assigned_keys", "check_dimensions", "parse_dimension"]
 
 _EXAMPLES = "residual.coll_coef=0.1:0.9, optimizer.learning_rate=1e-4:1e-2:log or model.width=16,32,64"
 
@@ -105,7 +105,7 @@ def check_dimensions(dimensions: Sequence[Dimension], assignments: Iterable[str]
         InputError: if they cannot, because of a setting that would move the splits, the targets or the seeds; or a
             trial would drop what `--set` says.
     """
-    given = set(_leaves(override({}, assignments)))
+    given = assigned_keys(assignments)
     keys = [each.key for each in dimensions]
     for place, key in enumerate(keys):
         if key in keys[:place]:
@@ -121,6 +121,11 @@ def check_dimensions(dimensions: Sequence[Dimension], assignments: Iterable[str]
             for option, names in (("--set", given), ("--param", keys)):
                 if other in names:
                     raise InputError(f"--param {key} and {option} {other} exclude each other: leave one of them out")
+
+
+def assigned_keys(assignments: Iterable[str]) -> set[str]:
+    """The dotted keys of all settings that texts of `--set` give a value."""
+    return set(_leaves(override({}, assignments)))
 
 
 def _leaves(tree: Tree, parents: str = "") -> Iterator[str]:
