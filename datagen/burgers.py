@@ -27,6 +27,7 @@ from datagen.checks import at_least, number_of, positive
 from datagen.fields import burgers_spectrum, gaussian_field_1d, sample_seeds
 from datagen.grids import line, solve_grid
 from datagen.limits import fits_memory
+from datagen.settings import numerical
 from datagen.spectral import ETDRK4, angular_wavenumbers
 from datagen.stepping import accurate_steps, stable_steps
 from datagen.store.layout import Coordinate, Layout, Variable
@@ -185,13 +186,13 @@ class Burgers:
     equation: ClassVar[str] = "burgers"
 
     samples: int = 1000
-    resolution: int = 1024
+    resolution: int = numerical(1024)
     seed: int = 0
     viscosity: float = 0.1
     length: float = 2 * math.pi
-    final_time: float = 1.0
-    frames: int = 1
-    solve_resolution: int = 0
+    final_time: float = numerical(1.0)
+    frames: int = numerical(1)
+    solve_resolution: int = numerical(0)
 
     def __post_init__(self) -> None:
         number_of("samples", self.samples, 1)

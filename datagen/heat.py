@@ -24,6 +24,7 @@ from datagen.errors import InputError
 from datagen.fields import gaussian_field_2d, sample_seeds, vorticity_spectrum
 from datagen.grids import field_text, solve_grid, square
 from datagen.limits import fits_memory
+from datagen.settings import numerical
 from datagen.spectral import angular_wavenumbers
 from datagen.store.layout import Coordinate, Layout, Variable
 
@@ -109,15 +110,15 @@ class Heat:
     equation: ClassVar[str] = "heat"
 
     samples: int = 20
-    resolution: int = 256
+    resolution: int = numerical(256)
     seed: int = 0
     diffusivity: float = 1e-4
-    frames: int = 20
-    interval: float = 1.0
+    frames: int = numerical(20)
+    interval: float = numerical(1.0)
     source: float = 0.1
     field: str = "published"
     length: float = 1.0
-    solve_resolution: int = 0
+    solve_resolution: int = numerical(0)
 
     def __post_init__(self) -> None:
         number_of("samples", self.samples, 1)

@@ -34,6 +34,7 @@ from datagen.errors import InputError
 from datagen.fields import gaussian_field_2d, sample_seeds, vorticity_spectrum
 from datagen.grids import field_text, solve_grid, square
 from datagen.limits import MOST_STEPS, few_enough_steps, fits_memory
+from datagen.settings import numerical
 from datagen.spectral import ETDRK4
 from datagen.stepping import accurate_steps, round_up, stable_steps
 from datagen.store.layout import Coordinate, Layout, Variable
@@ -270,17 +271,17 @@ class NavierStokes:
     equation: ClassVar[str] = "navier-stokes"
 
     samples: int = 20
-    resolution: int = 256
+    resolution: int = numerical(256)
     seed: int = 0
     viscosity: float = 1e-3
-    frames: int = 20
-    interval: float = 1.0
+    frames: int = numerical(20)
+    interval: float = numerical(1.0)
     forced: bool = True
     field: str = "published"
     length: float = 1.0
-    solve_resolution: int = 0
-    step: float = 0.0
-    tolerance: float = 1e-7
+    solve_resolution: int = numerical(0)
+    step: float = numerical(0.0)
+    tolerance: float = numerical(1e-7)
 
     def __post_init__(self) -> None:
         number_of("samples", self.samples, 1)

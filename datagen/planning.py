@@ -11,6 +11,7 @@ import numpy as np
 from datagen.errors import InputError
 from datagen.fields import LARGEST_SEED
 from datagen.machine import Machine
+from datagen.settings import NUMERICAL_SETTINGS, numerical_settings
 from datagen.store.layout import Layout
 from datagen.store.parts import being_replaced, clean_up, parts_folder
 from datagen.store.reader import open_dataset
@@ -25,7 +26,11 @@ _FEWEST_PARTS = 16
 
 
 class Recipe(Protocol):
-    """A data set as a frozen dataclass: its fields are all that its samples depend on."""
+    """A data set as a frozen dataclass: its fields are all that its samples depend on.
+
+    Fields that change neither the equation nor the initial fields of its seeds are declared by
+    `datagen.settings.numerical`.
+    """
 
     equation: ClassVar[str]
     __dataclass_fields__: ClassVar[dict[str, Any]]
@@ -150,7 +155,9 @@ def plan_anew(recipe: Recipe, path: Path, device: str) -> Plan:
             f"seed {recipe.seed} is too large (allowed: up to {LARGEST_SEED}; with larger ones, samples of two "
             "datasets can be the same)"
         )
-    layout = replace(recipe.layout(), config=_config_text(recipe, device))
+    layout = recipe.layout()
+    attributes = {**layout.attributes, NUMERICAL_SETTINGS: " ".join(numerical_settings(recipe))}
+    layout = replace(layout, config=_config_text(recipe, device), attributes=attributes)
     size = layout.sample_bytes()
     group = recipe.group(device)
     step = group * max(1, min(_PART_BYTES // size, -(-recipe.samples // _FEWEST_PARTS)) // group)

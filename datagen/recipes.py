@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from datagen.airfoil.cases import Airfoil
@@ -10,8 +10,9 @@ from datagen.burgers import Burgers
 from datagen.errors import InputError, unknown
 from datagen.heat import Heat
 from datagen.navier_stokes import NavierStokes
+from datagen.settings import numerical_settings, without
 
-__all__ = ["RECIPES", "AnyRecipe", "parse_number", "recipe_from"]
+__all__ = ["RECIPES", "AnyRecipe", "parse_number", "physical_settings", "recipe_from"]
 
 AnyRecipe = Burgers | NavierStokes | Heat | Airfoil
 
@@ -38,6 +39,24 @@ def recipe_from(settings: Mapping[str, Any]) -> AnyRecipe:
             raise unknown(f"key of {equation}", str(key), fields)
         values[key] = _converted(key, value, fields[key])
     return RECIPES[equation](**values)
+
+
+def physical_settings(config: Mapping[str, Any], declared: Iterable[str] = ()) -> dict[str, Any]:
+    """The settings that decide the equation and the initial field of each seed.
+
+    Args:
+        config: the settings that made a file.
+        declared: those of them that the file, or a run on it, names as numerical. Without any, a recipe of this program
+            is asked: earlier versions did not name them.
+    """
+    declared = tuple(declared)
+    recipe = RECIPES.get(str(config.get("equation", "")))
+    if not declared and recipe is not None:
+        names = {field.name for field in dataclasses.fields(recipe)}
+        # Another recipe may have taken the name of the equation.
+        if config.keys() - {"equation", "device"} <= names:
+            declared = numerical_settings(recipe)
+    return without(config, declared)
 
 
 def parse_number(name: str, text: str) -> float:

@@ -26,7 +26,7 @@ from kitipde.files import write_json
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["Replica", "Run", "RunFacts", "export_run", "load", "open_run"]
+__all__ = ["Replica", "Run", "RunFacts", "Start", "export_run", "load", "open_run"]
 
 _FACTS_FILE = "facts.json"
 
@@ -46,6 +46,19 @@ _FACTS = {
 
 
 @dataclass(frozen=True)
+class Start:
+    """The weights of another run that a seed starts from.
+
+    Attributes:
+        seed: whose they are, of the other run.
+        identity: SHA-256 of their file.
+    """
+
+    seed: int
+    identity: str
+
+
+@dataclass(frozen=True)
 class RunFacts:
     """What a run was trained on.
 
@@ -58,6 +71,10 @@ class RunFacts:
         version: of this program.
         dataset_config: the settings that made it; empty where they are not known.
         target_means: mean of each target field over the training split, in physical units; empty where it is not known.
+        numerical_settings: those of them that change neither the equation nor the initial fields of its seeds, as far
+            as the file names them.
+        start_weights: of a run that starts from another's weights (`training.start_from`), SHA-256 of the file of each
+            of the other's seeds, by its number, as they were when this run was made.
     """
 
     dataset_path: str
@@ -68,6 +85,15 @@ class RunFacts:
     version: str
     dataset_config: dict[str, Any] = field(default_factory=dict[str, Any])
     target_means: dict[str, float] = field(default_factory=dict[str, float])
+    numerical_settings: list[str] = field(default_factory=list[str])
+    start_weights: dict[str, str] = field(default_factory=dict[str, str])
+
+    def start(self, seed: int) -> Start | None:
+        """What a seed starts from: the other run's network of the same seed, or its first; None where not known."""
+        if not self.start_weights:
+            return None
+        chosen = str(seed) if str(seed) in self.start_weights else min(self.start_weights, key=int)
+        return Start(int(chosen), self.start_weights[chosen])
 
     def save(self, run: Path) -> None:
         """Write `run.json`."""
@@ -76,13 +102,23 @@ class RunFacts:
 
 @dataclass(frozen=True)
 class Replica:
-    """One seed of a run."""
+    """One seed of a run.
+
+    Attributes:
+        path: its folder.
+        seed: its number.
+        config: the settings of the run.
+        dimension: spatial axes.
+        resolution: points per axis in training.
+        start: the weights of another run that it starts from, if it does and they are known.
+    """
 
     path: Path
     seed: int
     config: RunConfig
     dimension: int
     resolution: int
+    start: Start | None = None
 
     @property
     def metrics_path(self) -> Path:
@@ -217,7 +253,10 @@ class Run:
 
     def replica(self, seed: int) -> Replica:
         """The folder of one seed, whether it exists yet or not."""
-        return Replica(self.path / f"seed-{seed}", seed, self.config, self.facts.dimension, self.facts.resolution)
+        facts = self.facts
+        return Replica(
+            self.path / f"seed-{seed}", seed, self.config, facts.dimension, facts.resolution, facts.start(seed)
+        )
 
 
 def open_run(path: str | Path) -> Run:
@@ -241,6 +280,8 @@ def open_run(path: str | Path) -> Run:
         raise InputError(f"{folder / 'run.json'} is not of this version: {error}") from error
     kinds = {each.name: get_origin(each.type) or each.type for each in fields(facts)}
     wrong = [name for name, kind in kinds.items() if type(getattr(facts, name)) is not kind]
+    if "start_weights" not in wrong and not all(seed.isdecimal() for seed in facts.start_weights):
+        wrong.append("start_weights")
     wrong += [name for name in ("dimension", "resolution") if name not in wrong and getattr(facts, name) < 1]
     if wrong:
         raise InputError(f"{folder / 'run.json'} is damaged: its {wrong[0]} is {getattr(facts, wrong[0])!r}")

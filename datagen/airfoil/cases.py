@@ -22,6 +22,7 @@ from datagen.checks import at_least, finite, number_of, positive
 from datagen.errors import InputError
 from datagen.fields import sample_seeds
 from datagen.limits import few_enough_steps, fits_memory
+from datagen.settings import numerical
 from datagen.store.layout import Coordinate, Layout, Variable
 from datagen.store.mesh import CONVENTIONS, node_field
 
@@ -70,14 +71,14 @@ class Airfoil:
     most_mach: float = 0.7
     least_angle: float = -25.0
     most_angle: float = 25.0
-    around: int = 128
-    layers: int = 40
-    far: float = 60.0
-    evenness: float = 0.3
-    first: float = 1.0
-    frames: int = 26
-    interval: float = 0.002
-    courant: float = 1.0
+    around: int = numerical(128)
+    layers: int = numerical(40)
+    far: float = numerical(60.0)
+    evenness: float = numerical(0.3)
+    first: float = numerical(1.0)
+    frames: int = numerical(26)
+    interval: float = numerical(0.002)
+    courant: float = numerical(1.0)
 
     def __post_init__(self) -> None:
         number_of("samples", self.samples, 1)

@@ -1,18 +1,22 @@
 """What commands say and where: results on stdout, progress and remarks on stderr."""
 
 import json
+import os
 import shlex
 import shutil
 import sys
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
 from datagen.words import duration_text, size_text
 
 __all__ = [
+    "SAME_COMMAND",
+    "is_step",
     "progress",
     "remark",
     "show_json",
@@ -23,6 +27,11 @@ __all__ = [
     "type_command",
     "wrote",
 ]
+
+SAME_COMMAND = "what is finished is kept: the same command continues from here"
+"""For who stops a command that runs others."""
+
+_STEP = ContextVar("step", default=False)
 
 
 def remark(text: str) -> None:
@@ -42,9 +51,23 @@ def type_command(*words: object) -> None:
 
     arguments = [str(word) for word in words]
     remark(f"\n$ kitipde {shlex.join(arguments)}")
-    code = app(arguments, standalone_mode=False)
+    token = _STEP.set(True)
+    try:
+        code = app(arguments, standalone_mode=False)
+    except KeyboardInterrupt:
+        remark(SAME_COMMAND)
+        raise
+    finally:
+        _STEP.reset(token)
     if isinstance(code, int) and code:
         raise typer.Exit(code)
+
+
+def is_step() -> bool:
+    """Whether the command that runs is a step of another one, in this process or in one that a study has started."""
+    from kitipde.training.interrupt import STUDY
+
+    return _STEP.get() or STUDY in os.environ
 
 
 def show_json(document: Any) -> None:

@@ -83,10 +83,12 @@ def evaluate(
                 "power; part of this error is the grid's"
             )
     if maps:
-        from kitipde.reporting.gallery import write_gallery
+        from kitipde.reporting.gallery import figures_folder, write_gallery
 
         for path in write_gallery(evaluations):
             wrote(path)
+        if len(evaluations) > 1:
+            remark(f"figures of all runs together: {figures_folder(evaluations[0])}")
 
 
 def parse_resolutions(text: str | None) -> tuple[int, ...]:

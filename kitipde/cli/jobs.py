@@ -19,7 +19,7 @@ from types import FrameType
 
 import typer
 
-from kitipde.cli.console import remark
+from kitipde.cli.console import SAME_COMMAND, remark
 from kitipde.errors import Terminated
 from kitipde.training.interrupt import STUDY
 
@@ -77,6 +77,7 @@ def run_side_by_side(jobs: Sequence[Job], at_once: int, processors: int) -> None
             if asked or code:
                 waiting.clear()
     if asked:
+        remark(SAME_COMMAND)
         raise KeyboardInterrupt if asked == signal.SIGINT else Terminated
     if code:
         raise typer.Exit(code)

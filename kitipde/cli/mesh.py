@@ -25,10 +25,13 @@ def evaluate_on_mesh(runs: Sequence[Path], data: Path | None, frames: int | None
     else:
         _show(rows, "; ".join(sorted({evaluation.subject.description for evaluation in evaluations})))
     if maps:
+        from kitipde.reporting.gallery import figures_folder
         from kitipde.reporting.mesh import write_mesh_gallery
 
         for path in write_mesh_gallery(evaluations):
             wrote(path)
+        if len(evaluations) > 1:
+            remark(f"figures of all runs together: {figures_folder(evaluations[0])}")
 
 
 def _show(rows: Sequence["MeshSummary"], subjects: str) -> None:

@@ -153,6 +153,9 @@ def _carry_out(
         show_json(read_results(out))
     else:
         show_results(table)
+        if plan.name == "figure5":
+            for run in (out / problem.name / arm.name for problem in plan.problems for arm in problem.arms):
+                print(f"maps: {run / 'evaluation' / 'test' / 'figures'}")
     wrote(out / "results.md")
     remark(f"done in {time.monotonic() - started:.0f} s")
 

@@ -61,12 +61,11 @@ def sweep(
 
     The same command continues a search; started several times at once it shares the work.
     """
-    from kitipde.studies.space import parse_dimension
+    from kitipde.studies.space import check_dimensions, parse_dimension
     from kitipde.studies.sweep import Sweep, check_optuna, open_study, with_real_ranges, work
 
     dimensions = tuple(parse_dimension(text) for text in params)
-    if len({each.key for each in dimensions}) < len(dimensions):
-        raise InputError("--param names a setting twice")
+    check_dimensions(dimensions, assignments or [])
     check_optuna()
     tree = _tree(config, data, seeds, assignments or [])
     plan = with_real_ranges(Sweep(tree, dimensions, out, trials, prune, sampler_seed))
@@ -85,7 +84,12 @@ def sweep(
 
 def _tree(config: str, data: Path | None, seeds: int | None, assignments: list[str]) -> dict[str, Any]:
     from kitipde.config.load import override, place, read_config, resolve_config
+    from kitipde.studies.space import assigned_keys
 
+    said = assigned_keys(assignments)
+    for option, value, key in (("--seeds", seeds, "training.seeds"), ("--data", data, "data.path")):
+        if value is not None and key in said:
+            raise InputError(f"{option} and --set {key} are the same setting: leave one of them out")
     tree = override(read_config(config), assignments)
     if seeds is not None:
         tree = place(tree, "training.seeds", seeds)
@@ -122,6 +126,11 @@ def _results(study: "Study", plan: "Sweep") -> dict[str, Any]:
         },
         "complete": [
             {"trial": trial.number, "validation_loss": trial.value, "settings": trial.params} for trial in complete
+        ],
+        "pruned": [
+            {"trial": trial.number, "settings": trial.params}
+            for trial in study.get_trials(deepcopy=False)
+            if trial.state.name == "PRUNED"
         ],
         "importance": _importance(study, plan, len(complete)),
     }
@@ -169,7 +178,11 @@ def _draw(plan: "Sweep", results: dict[str, Any]) -> None:
     if len(keys) == 2 and len(results["complete"]) >= 3:
         pairs = [(trial["settings"][keys[0]], trial["settings"][keys[1]]) for trial in results["complete"]]
         losses = [trial["validation_loss"] for trial in results["complete"]]
-        figures["contour"] = contour_figure((keys[0], keys[1]), pairs, losses)
+        pruned = [(trial["settings"][keys[0]], trial["settings"][keys[1]]) for trial in results["pruned"]]
+        logarithmic = {each.key: each.logarithmic for each in plan.dimensions}
+        figures["contour"] = contour_figure(
+            (keys[0], keys[1]), pairs, losses, pruned, (logarithmic[keys[0]], logarithmic[keys[1]])
+        )
     for name, figure in figures.items():
         for path in save(figure, plan.out / name):
             wrote(path)
@@ -182,7 +195,7 @@ def _show(results: dict[str, Any], out: Path) -> None:
         for trial in results["complete"][:10]
     ]
     counts = ", ".join(f"{count} {state}" for state, count in results["trials"].items())
-    show_table(f"{out}: {counts}; the best ten", ("trial", "validation relative L2", *keys), rows)
+    show_table(f"{out}: {counts}; the best ten", ("trial", "validation loss", *keys), rows)
     print()
     for key, share in results["importance"].items():
         show_text(f"importance of {key}: {share:.2f}")

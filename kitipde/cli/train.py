@@ -8,7 +8,7 @@ import typer
 
 from datagen.errors import InputError, unknown
 from kitipde.cli.completion import complete_configuration, complete_from
-from kitipde.cli.console import progress, remark, show_table, wrote
+from kitipde.cli.console import is_step, progress, remark, show_table, wrote
 
 if TYPE_CHECKING:
     from kitipde.config import RunConfig
@@ -97,7 +97,8 @@ def train(
         raise typer.Exit(2) from error
     except KeyboardInterrupt:
         if fabric.is_global_zero:
-            remark(f"the state is saved; continue with: kitipde train --resume --out {shlex.quote(str(folder))}")
+            advice = "" if is_step() else f"; continue with: kitipde train --resume --out {shlex.quote(str(folder))}"
+            remark(f"the state of {folder} is saved{advice}")
         raise
     if fabric.is_global_zero:
         _summary(run)

@@ -13,12 +13,21 @@ from kitipde.config.section import sections_of
 from kitipde.config.text import parse_yaml, write_yaml
 from kitipde.errors import InputError, unknown
 
-__all__ = ["override", "place", "read_config", "resolve_config", "shipped_configs", "validate_config", "write_config"]
+__all__ = [
+    "ALTERNATIVES",
+    "override",
+    "place",
+    "read_config",
+    "resolve_config",
+    "shipped_configs",
+    "validate_config",
+    "write_config",
+]
 
 Tree = dict[str, Any]
 
 # Two ways to say how often particles, or neurons, collide.
-_ALTERNATIVES = (
+ALTERNATIVES = (
     ("residual.coll_coef", "residual.target_rate"),
     ("optimizer.collisions.coll_coef", "optimizer.collisions.target_rate"),
 )
@@ -80,7 +89,7 @@ def override(tree: Tree, assignments: Iterable[str]) -> Tree:
     """
     assigned = [(text, *text.partition("=")) for text in assignments]
     keys = {key.strip() for _, key, _, _ in assigned}
-    for one, other in (*_ALTERNATIVES, *(pair[::-1] for pair in _ALTERNATIVES)):
+    for one, other in (*ALTERNATIVES, *(pair[::-1] for pair in ALTERNATIVES)):
         if one in keys and other not in keys:
             tree = _without(tree, other)
     for text, key, equals, value in assigned:

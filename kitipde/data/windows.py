@@ -83,7 +83,9 @@ def split_samples(total: int, config: DataConfig) -> Split:
     return Split(range(train), range(train, train + validation), range(total - test, total))
 
 
-def load_windows(dataset: Dataset, config: DataConfig, samples: range, resolution: int | None = None) -> Windows:
+def load_windows(
+    dataset: Dataset, config: DataConfig, samples: Sequence[int], resolution: int | None = None
+) -> Windows:
     """Read the windows of some samples.
 
     Args:
@@ -107,7 +109,7 @@ def load_windows(dataset: Dataset, config: DataConfig, samples: range, resolutio
     given, wanted = _frames(dataset, config)
 
     def read(name: str, frames: slice | None) -> Tensor:
-        array = dataset.read(name, _slice(samples), frames, resolution, config.downsample)
+        array = dataset.read(name, samples, frames, resolution, config.downsample)
         refuse_not_finite(dataset, name, samples, array)
         tensor = torch.from_numpy(np.ascontiguousarray(array))
         return tensor if frames is not None else tensor.unsqueeze(1)
@@ -169,7 +171,3 @@ def grid_coordinates(dataset: Dataset, grid: Sequence[int]) -> tuple[np.ndarray,
         float(dataset.coordinates[axis][0]) + np.arange(points) * (dataset.length / points)
         for axis, points in zip(axes, grid, strict=True)
     )
-
-
-def _slice(samples: range) -> slice:
-    return slice(samples.start, samples.stop, samples.step)

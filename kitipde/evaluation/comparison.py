@@ -14,7 +14,8 @@ from kitipde.evaluation.evaluate import evaluate_runs
 from kitipde.evaluation.mesh import all_on_mesh, evaluate_mesh_runs
 from kitipde.evaluation.mesh_records import MeshEvaluation, mesh_metric
 from kitipde.evaluation.records import Evaluation, metric
-from kitipde.evaluation.statistics import Comparison, compare_errors, pair_seeds, verdict
+from kitipde.evaluation.shared_starts import Arm, compare_arms, starts_of
+from kitipde.evaluation.statistics import Comparison, pair_seeds
 from kitipde.runs import Run, open_run
 
 __all__ = ["RunComparison", "compare_evaluations", "compare_runs"]
@@ -111,19 +112,17 @@ def compare_evaluations(
     Raises:
         InputError: if they are not of the same samples, or no errors are left to compare.
     """
-    if (a.subject.recipe, a.subject.samples) != (b.subject.recipe, b.subject.samples):
-        raise InputError(
-            f"{a.run.path} and {b.run.path} cannot be compared: the first was evaluated on {a.subject.description}, "
-            f"the second on {b.subject.description}"
-        )
-    _check_same_task(a.run, b.run)
     remarks = []
+    places = _common_samples(a, b, metric_name, remarks)
+    _check_same_task(a.run, b.run)
     published = [one.label for one in (a, b) if coordinates_of(one.run) == "published"]
     if published:
         remarks.append(f"coordinates as published, each grid's own: {', '.join(published)}")
     if metric_name == "table4_momentum_rmse":
         remarks.append("this error is one number a batch of 16 samples: what is called a sample here is such a batch")
-    errors_a, errors_b = (np.abs(one.errors(metric_name, resolution)) for one in (a, b))
+    errors_a, errors_b = (
+        np.abs(one.errors(metric_name, resolution))[:, columns] for one, columns in zip((a, b), places, strict=True)
+    )
     seeds_a, seeds_b, paired = _pair(a, b, remarks)
     errors_a = errors_a[[a.seeds.index(seed) for seed in seeds_a]]
     errors_b = errors_b[[b.seeds.index(seed) for seed in seeds_b]]
@@ -139,7 +138,11 @@ def compare_evaluations(
         )
     if errors_a.mean() == 0 or errors_b.mean() == 0:
         raise InputError(f"{metric_name} is 0 on every sample for one of the runs: there is no ratio")
-    result = compare_errors(errors_a, errors_b, paired=paired)
+    result, words = compare_arms(
+        Arm(a.label, errors_a, starts_of(a.run, seeds_a)),
+        Arm(b.label, errors_b, starts_of(b.run, seeds_b)),
+        paired=paired,
+    )
     return RunComparison(
         a=a.label,
         b=b.label,
@@ -151,9 +154,34 @@ def compare_evaluations(
         seeds_b=seeds_b,
         points="nodes" if isinstance(a, MeshEvaluation) else "points per axis",
         result=result,
-        verdict=verdict(result, a.label, b.label),
+        verdict=words,
         remarks=tuple(remarks),
     )
+
+
+def _common_samples(
+    a: Evaluation | MeshEvaluation, b: Evaluation | MeshEvaluation, metric_name: str, remarks: list[str]
+) -> tuple[slice | list[int], slice | list[int]]:
+    """Where in each evaluation the samples are that both are of.
+
+    Raises:
+        InputError: if the two are of other samples. On a file that neither run was trained on each leaves out those
+            that it has seen: there the others are compared.
+    """
+    first, second = a.subject, b.subject
+    same = first.recipe == second.recipe
+    if same and first.samples == second.samples:
+        return slice(None), slice(None)
+    common = sorted({*first.samples} & {*second.samples})
+    by_sample = metric_name != "table4_momentum_rmse"
+    if not (same and common and by_sample) or first.own or second.own:
+        raise InputError(
+            f"{a.run.path} and {b.run.path} cannot be compared: the first was evaluated on {first.description}, "
+            f"the second on {second.description}"
+        )
+    remarks.append(f"compared on the {len(common)} samples of {first.path.name} that neither run was trained on")
+    found, wanted = ({sample: place for place, sample in enumerate(each.samples)} for each in (first, second))
+    return [found[sample] for sample in common], [wanted[sample] for sample in common]
 
 
 def _check_same_data(a: Run, b: Run) -> None:

@@ -284,7 +284,7 @@ def _training_mean(plan: _Plan, remark: Remark) -> float:
     return math.nan
 
 
-def _batches(dataset: Dataset, config: DataConfig, samples: range, resolution: int) -> Iterator[Windows]:
+def _batches(dataset: Dataset, config: DataConfig, samples: Sequence[int], resolution: int) -> Iterator[Windows]:
     points = 1
     for stored in dataset.grid:
         points *= stored * resolution // dataset.grid[0]
@@ -311,10 +311,7 @@ def _examples(plan: _Plan, dataset: Dataset, model: nn.Module, measured: Measure
     worst = int(over_rollout(measured.errors[0]).rmse.argmax())
     chosen = tuple(dict.fromkeys((0, worst)))
     samples = [plan.subject.samples[position] for position in chosen]
-    windows = [
-        load_windows(dataset, plan.run.config.data, range(sample, sample + 1), measured.resolution)
-        for sample in samples
-    ]
+    windows = [load_windows(dataset, plan.run.config.data, (sample,), measured.resolution) for sample in samples]
     return Examples(
         seed=plan.replicas[0].seed,
         samples=tuple(samples),

@@ -205,7 +205,7 @@ def _check_mesh(plan: _Plan, model: MeshOperator, windows: MeshWindows) -> None:
         )
 
 
-def _stored_forces(dataset: Dataset, samples: range, config: DataConfig) -> dict[str, np.ndarray] | None:
+def _stored_forces(dataset: Dataset, samples: Sequence[int], config: DataConfig) -> dict[str, np.ndarray] | None:
     """Lift and drag as the solver integrated them, if the file has them; else those of the stored pressure serve."""
     names = {"true_lift": "lift_coefficient", "true_drag": "drag_coefficient"}
     if not set(names.values()) <= set(dataset.parameters):

@@ -126,10 +126,7 @@ class MeshEvaluation:
         if name == "momentum_rmse":
             return np.sqrt(data["momentum_squared_error"].mean("time").values)
         if name == "relative_l2":
-            error, power = (data[key].mean("time").values for key in ("squared_error", "power"))
-            # A field that is zero everywhere has no relative error.
-            ratio = np.divide(error, power, out=np.full_like(error, np.nan), where=power > 0)
-            return np.sqrt(ratio).mean(-1)
+            return _relative_l2(*(data[key].mean("time").values for key in ("squared_error", "power")))
         if name.startswith("rmse_"):
             return np.sqrt(data["squared_error"].sel(field=name.removeprefix("rmse_")).mean("time").values)
         force = name.removesuffix("_rmse")
@@ -137,12 +134,18 @@ class MeshEvaluation:
         return np.sqrt(np.square(gap).mean(-1))
 
     def against_time(self, name: str) -> Float[np.ndarray, "seeds frames"]:
-        """The momentum RMSE in the region, or the relative L2 error, of each frame: root mean square over samples."""
+        """The momentum RMSE in the region, or the relative L2 error, of each frame.
+
+        As in the tables: of each sample by itself, then the mean over the samples where it is defined.
+        """
         data = self.metrics
         if name == "momentum_rmse":
-            return np.sqrt(data["momentum_squared_error"].mean("sample").values)
-        error, power = (data[key].mean("sample").values for key in ("squared_error", "power"))
-        return np.sqrt(error / np.where(power > 0, power, np.nan)).mean(-1)
+            errors = np.sqrt(data["momentum_squared_error"].values)
+        else:
+            errors = _relative_l2(data["squared_error"].values, data["power"].values)
+        defined = ~np.isnan(errors)
+        total, count = np.where(defined, errors, 0.0).sum(1), defined.sum(1)
+        return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
 
 
 @dataclass(frozen=True)
@@ -168,6 +171,14 @@ class MeshSummary:
     errors: dict[str, Estimate]
     units: dict[str, str]
     cost: Cost
+
+
+def _relative_l2(
+    error: Float[np.ndarray, "*shape fields"], power: Float[np.ndarray, "*shape fields"]
+) -> Float[np.ndarray, "*shape"]:
+    """Mean over the fields of ‖û − u‖/‖u‖; NaN where a field is zero everywhere, which has no relative error."""
+    ratio = np.divide(error, power, out=np.full_like(error, np.nan), where=power > 0)
+    return np.sqrt(ratio).mean(-1)
 
 
 def summarise_mesh(evaluations: Sequence[MeshEvaluation]) -> tuple[MeshSummary, ...]:

@@ -18,9 +18,10 @@ from datagen.resampling import Method, check_grid
 from datagen.store import Coordinate, Dataset, Layout, Variable, open_dataset
 from datagen.store.ingest import ingest
 from kitipde.data.rollouts import check_rollout
-from kitipde.data.windows import grid_coordinates, refuse_not_finite
+from kitipde.data.windows import grid_coordinates, refuse_not_finite, split_samples
 from kitipde.errors import InputError
 from kitipde.evaluation.evaluate import BATCH_POINTS, Progress, Remark, trained_replicas
+from kitipde.evaluation.trained_on import seen_samples
 from kitipde.models import rollout
 from kitipde.runs import Run, open_run
 
@@ -95,6 +96,7 @@ def predict(
             raise unknown(f"seed of {run.path}", str(seed), [str(replica.seed) for replica in run.replicas])
     with open_dataset(data) as dataset:
         question = _question(run, dataset, frames, resolution, remark)
+        _remark_on_seen(run, dataset, remark)
         layout = _layout(run, dataset, question, [replica.seed for replica in replicas])
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         models = [replica.load_model().to(device) for replica in replicas]
@@ -103,6 +105,21 @@ def predict(
             return _answers(dataset, question, models, range(samples.start, samples.stop), layout, device)
 
         ingest(Path(out), layout, dataset.samples, read, lambda done, total: progress(done, total, run.name))
+
+
+def _remark_on_seen(run: Run, dataset: Dataset, remark: Remark) -> None:
+    """Predictions for samples that a run was trained on are no proof of anything."""
+    if dataset.identity == run.dataset_identity or dataset.recipe == run.dataset_recipe:
+        split = split_samples(dataset.samples, run.config.data)
+        count, evidence = len(split.train) + len(split.validation), "it is its own dataset"
+    else:
+        seen = seen_samples(run, dataset)
+        count, evidence = len(seen.samples), f"the same {seen.evidence}"
+    if count:
+        remark(
+            f"{run.name} was trained on {count} of the {dataset.samples} samples of {dataset.path}, or its epoch "
+            f"chosen on them ({evidence})"
+        )
 
 
 def _question(run: Run, dataset: Dataset, frames: int | None, resolution: int | None, remark: Remark) -> _Question:

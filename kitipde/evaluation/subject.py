@@ -1,29 +1,19 @@
 """What a run is evaluated on: its own test split, or every sample of another file."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from datagen.fields import sample_seeds
 from datagen.resampling import check_grid
 from datagen.store import Dataset, open_dataset
 from kitipde.data.windows import split_samples
 from kitipde.errors import InputError
+from kitipde.evaluation.trained_on import SeenSamples, seen_samples
 from kitipde.runs import Run
 
 __all__ = ["Subject", "check_resolutions", "choose_subject", "default_resolutions", "possible_resolutions"]
-
-
-# Settings of a generator that change neither the equation nor the initial fields of its seeds: how finely it is solved,
-# which instants are stored, and of the airfoil the mesh.
-_NUMERICAL = {
-    *("device", "samples", "seed", "resolution", "solve_resolution", "tolerance", "step", "courant"),
-    *("frames", "interval", "final_time"),
-    *("around", "layers", "far", "first", "evenness"),
-}
 
 
 @dataclass(frozen=True)
@@ -37,9 +27,9 @@ class Subject:
         equation: what it holds.
         grid: stored points per axis.
         length: side of the periodic domain.
-        samples: which samples of the file.
+        samples: which samples of the file, ascending; there may be gaps.
         own: whether this is the test split of the file that the run was trained on.
-        known: how many samples of the file are left out because the run was trained, or its epoch chosen, on them.
+        seen: samples of the file that are left out because the run was trained, or its epoch chosen, on them.
         remade: whether the file was made again by the same settings, and differs from the run's by rounding.
     """
 
@@ -49,9 +39,9 @@ class Subject:
     equation: str
     grid: tuple[int, ...]
     length: float
-    samples: range
+    samples: Sequence[int]
     own: bool
-    known: int = 0
+    seen: SeenSamples
     remade: bool = False
 
     @property
@@ -62,7 +52,7 @@ class Subject:
     @property
     def description(self) -> str:
         """Which samples of which file, in words."""
-        which = "test split" if self.own else "those not trained on" if self.known else "all"
+        which = "test split" if self.own else "those not trained on" if self.seen.samples else "all"
         return f"{which}, {len(self.samples)} samples of {self.path.name}"
 
     @property
@@ -73,8 +63,10 @@ class Subject:
         if self.own:
             return None
         used = "all its samples are used"
-        if self.known:
-            used = f"{self.known} of its samples are the same by seed and settings and are left out"
+        if self.seen.samples:
+            used = f"{len(self.seen.samples)} of its samples are the same {self.seen.evidence} and are left out"
+        elif self.seen.obstacle:
+            used += f", unsearched for those that it was trained on: {self.seen.obstacle}"
         return f"{self.path} is not the dataset it was trained on; {used}"
 
 
@@ -140,9 +132,9 @@ def possible_resolutions(subject: Subject, wanted: Iterable[int], method: str) -
 
 def _subject(run: Run, dataset: Dataset, own: bool) -> Subject:
     if own:
-        samples, known = split_samples(dataset.samples, run.config.data).test, 0
+        samples, seen = split_samples(dataset.samples, run.config.data).test, SeenSamples()
     else:
-        samples, known = _new_samples(run, dataset)
+        samples, seen = _new_samples(run, dataset)
     if not samples:
         raise InputError(f"{dataset.path} has no test samples for {run.path} (data.test is 0)")
     return Subject(
@@ -154,45 +146,23 @@ def _subject(run: Run, dataset: Dataset, own: bool) -> Subject:
         length=dataset.length,
         samples=samples,
         own=own,
-        known=known,
+        seen=seen,
         remade=own and dataset.identity != run.dataset_identity,
     )
 
 
-def _new_samples(run: Run, dataset: Dataset) -> tuple[range, int]:
-    """The samples of another file that are in neither training nor validation split, and how many are.
+def _new_samples(run: Run, dataset: Dataset) -> tuple[Sequence[int], SeenSamples]:
+    """The samples of another file that a run has not seen, wherever they lie, and those that it has.
 
-    A seed is a function, whatever the grid: a longer or finer file from the same generator begins with the samples of
-    the run.
+    Raises:
+        InputError: if it has seen all of them.
     """
-    made = run.facts.dataset_config or _config_of_trained_on(run)
-    seeded = {"seed", "samples"} <= made.keys() and "seed" in dataset.parameters
-    if not seeded or _law(made) != _law(dataset.config):
-        return range(dataset.samples), 0
-    split = split_samples(int(made["samples"]), run.config.data)
-    known = np.isin(dataset.parameter("seed"), sample_seeds(int(made["seed"]), (*split.train, *split.validation)))
-    new = np.flatnonzero(~known)
-    if not new.size:
+    seen = seen_samples(run, dataset)
+    new = np.setdiff1d(np.arange(dataset.samples), seen.samples).tolist()
+    if dataset.samples and not new:
         raise InputError(
-            f"every sample of {dataset.path} is in the training or validation split of {run.path} (the same seeds and "
-            "settings); make others with another --seed"
+            f"every sample of {dataset.path} is in the training or validation split of {run.path} (the same "
+            f"{seen.evidence}); give a file with others, of another --seed for example"
         )
-    samples = range(int(new[0]), int(new[-1]) + 1)
-    if len(samples) > new.size:
-        raise InputError(
-            f"samples that {run.path} was trained on lie among the others of {dataset.path}; give a file without them"
-        )
-    return samples, int(known.sum())
-
-
-def _config_of_trained_on(run: Run) -> Mapping[str, Any]:
-    """The settings of the run's dataset, for a run that does not have them, if the file is still there."""
-    try:
-        with open_dataset(run.dataset_path) as dataset:
-            return dataset.config if dataset.identity == run.dataset_identity else {}
-    except InputError:
-        return {}
-
-
-def _law(config: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in config.items() if name not in _NUMERICAL}
+    whole = range(new[0], new[-1] + 1)
+    return whole if len(whole) == len(new) else tuple(new), seen

@@ -32,26 +32,29 @@ class Attachment:
     """The residuals put into a model.
 
     Attributes:
-        residuals: one for each sum; they are a part of the model, where `advance` and `collect` find them.
+        residuals: one for each sum, in the model's order.
         handles: of the hooks.
-        model: that has them.
+        parts: the model's blocks, each with the residuals that it holds, where `advance` and `collect` find them.
     """
 
     residuals: nn.ModuleList
     handles: tuple[RemovableHandle, ...]
-    model: nn.Module
+    parts: tuple[tuple[nn.Module, nn.ModuleList], ...]
 
     def remove(self) -> None:
         """Make the model what it was."""
         for handle in self.handles:
             handle.remove()
-        # Others may have been attached meanwhile.
-        if getattr(self.model, _PART, None) is self.residuals:
-            delattr(self.model, _PART)
+        for blocks, part in self.parts:
+            # Others may have been attached meanwhile.
+            if getattr(blocks, _PART, None) is part:
+                delattr(blocks, _PART)
 
 
 def attach(model: nn.Module, residual: ResidualConfig) -> Attachment:
     """Join skip and spectral convolution of every Fourier layer by a residual while the model trains.
+
+    The model may be a part of any container: containers, and the keys of every state, stay as they are.
 
     Args:
         model: any model that holds neuraloperator's `FNOBlocks`.
@@ -62,24 +65,30 @@ def attach(model: nn.Module, residual: ResidualConfig) -> Attachment:
     """
     from neuralop.layers.fno_block import FNOBlocks
 
-    if hasattr(model, _PART):
+    found = [each for each in model.modules() if isinstance(each, FNOBlocks)]
+    if any(hasattr(blocks, _PART) for blocks in found):
         raise InputError(f"this {type(model).__name__} has residuals already: call remove() of what attach returned")
-    sums: list[tuple[nn.Module, nn.Module, nn.Module]] = []
-    for blocks in model.modules():
-        if isinstance(blocks, FNOBlocks) and blocks.fno_skips is not None:
+    sums: list[tuple[nn.Module, nn.Module, nn.Module, nn.Module]] = []
+    for blocks in found:
+        if blocks.fno_skips is not None:
             if blocks.complex_data:
                 raise InputError("the model works on complex fields: collisions are defined for real features only")
-            sums += [(skip, *_operand(blocks, layer)) for layer, skip in enumerate(blocks.fno_skips)]
+            sums += [(blocks, skip, *_operand(blocks, layer)) for layer, skip in enumerate(blocks.fno_skips)]
     if not sums:
         raise InputError(f"{type(model).__name__} has no Fourier layer with a skip to attach a residual to")
     residuals = make_residuals(residual, len(sums))
-    # Without parameters, and with nothing to save: the model's state stays as it was.
-    model.add_module(_PART, residuals)
     handles: list[RemovableHandle] = []
-    for (skip, convolution, operand), joined in zip(sums, residuals, strict=True):
-        meeting = _Meeting(joined, convolution)
+    for (_, skip, convolution, operand), each in zip(sums, residuals, strict=True):
+        meeting = _Meeting(each, convolution)
         handles += [skip.register_forward_hook(meeting.keep), operand.register_forward_hook(meeting.join)]
-    return Attachment(residuals, tuple(handles), model)
+    parts = []
+    for blocks in dict.fromkeys(owner for owner, *_ in sums):
+        part = nn.ModuleList(each for (owner, *_), each in zip(sums, residuals, strict=True) if owner is blocks)
+        # Not in `model`, which may be a container that calls or counts its members. The residuals have no parameters
+        # and save nothing, so every state keeps its keys.
+        blocks.add_module(_PART, part)
+        parts.append((blocks, part))
+    return Attachment(residuals, tuple(handles), tuple(parts))
 
 
 def _operand(blocks: Any, layer: int) -> tuple[nn.Module, nn.Module]:

@@ -54,7 +54,10 @@ def resolution_figure(evaluations: Sequence[Evaluation]) -> Figure:
 
 
 def resolution_matrix_figure(evaluations: Sequence[Evaluation]) -> Figure:
-    """Relative L2 error of each run (rows, by training resolution) at each test resolution (columns)."""
+    """Relative L2 error of each run (rows, by training resolution) at each test resolution (columns).
+
+    Colours count from zero: errors that are nearly equal look nearly equal.
+    """
     ordered = sorted(evaluations, key=lambda evaluation: evaluation.run.facts.resolution)
     columns = sorted({resolution for evaluation in ordered for resolution in evaluation.resolutions})
     values = np.full((len(ordered), len(columns)), np.nan)
@@ -64,12 +67,12 @@ def resolution_matrix_figure(evaluations: Sequence[Evaluation]) -> Figure:
     figure = new_figure(2.6 + 0.85 * len(columns), 1.7 + 0.55 * len(ordered))
     axes = figure.subplots()
     finite = values[np.isfinite(values)]
-    low, high = (finite.min(), finite.max()) if finite.size else (0.0, 1.0)
-    image = axes.imshow(values, cmap="cividis_r", vmin=low, vmax=high, aspect="auto")
+    high = float(finite.max(initial=0.0)) or 1.0
+    image = axes.imshow(values, cmap="cividis_r", vmin=0.0, vmax=high, aspect="auto")
     for (row, column), value in np.ndenumerate(values):
         text = f"{value:.3g}" if np.isfinite(value) else "diverged" if np.isinf(value) else "—"
         # Dark text on the light half of the map, light text on the dark half.
-        dark = np.isfinite(value) and value > low + 0.55 * (high - low)
+        dark = np.isfinite(value) and value > 0.55 * high
         axes.text(column, row, text, ha="center", va="center", fontsize=10, color="white" if dark else "black")
     axes.set_xticks(range(len(columns)), [str(column) for column in columns])
     names = [f"{evaluation.run.facts.resolution}" for evaluation in ordered]

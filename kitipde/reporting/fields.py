@@ -10,7 +10,19 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from kitipde.evaluation.records import Evaluation, Examples
-from kitipde.reporting.style import COLOURS, ERROR_MAP, FIELD_MAP, TRUTH, colour, new_figure, polish
+from kitipde.reporting.style import (
+    COLOURS,
+    ERROR_MAP,
+    FIELD_MAP,
+    ONE_SIGN_ERROR_MAP,
+    ONE_SIGN_MAP,
+    TRUTH,
+    colour,
+    extend,
+    limits,
+    new_figure,
+    polish,
+)
 
 __all__ = ["Panel", "animation", "field_figure", "panel_of", "shared_panels"]
 
@@ -97,18 +109,18 @@ def _maps(panels: Sequence[Panel], examples: Examples, frames: np.ndarray) -> Fi
     rows += [(f"{panel.label}\n|error|", panel.error, True) for panel in panels]
     figure = new_figure(1.3 + 1.9 * len(frames), 0.4 + 1.75 * len(rows))
     axes = figure.subplots(len(rows), len(frames), squeeze=False)
-    limits, largest_error = _field_limits(panels), _largest_error(panels)
+    scales, maps = _scales(panels)
     images = {}
     for row, (title, fields, is_error) in enumerate(rows):
         for column, frame in enumerate(frames):
             place = axes[row, column]
-            scale = (0.0, largest_error) if is_error else limits
+            scale = scales[is_error]
             images[is_error] = place.imshow(
                 # Arrays are [x, y]; images have y upwards.
                 fields[frame].T,
                 origin="lower",
                 extent=_extent(examples),
-                cmap=ERROR_MAP if is_error else FIELD_MAP,
+                cmap=maps[is_error],
                 vmin=scale[0],
                 vmax=scale[1],
             )
@@ -119,7 +131,9 @@ def _maps(panels: Sequence[Panel], examples: Examples, frames: np.ndarray) -> Fi
         axes[row, 0].set_ylabel(title, fontsize=10)
     fields_axes = [place for (_, _, is_error), line in zip(rows, axes, strict=True) if not is_error for place in line]
     error_axes = [place for (_, _, is_error), line in zip(rows, axes, strict=True) if is_error for place in line]
-    figure.colorbar(images[False], ax=fields_axes, label=_field_label(examples), shrink=0.8, pad=0.01)
+    # The truth's scale holds for the predictions, which may leave it.
+    beyond = extend(np.concatenate([panel.prediction[frames] for panel in panels]), scales[False])
+    figure.colorbar(images[False], ax=fields_axes, label=_field_label(examples), shrink=0.8, pad=0.01, extend=beyond)
     figure.colorbar(
         images[True], ax=error_axes, label=f"absolute error{_bracketed(examples.units)}", shrink=0.8, pad=0.01
     )
@@ -153,12 +167,12 @@ def animation(panels: Sequence[Panel], examples: Examples, frames_per_second: fl
 
 
 def _still(panels: Sequence[Panel], examples: Examples, frame: int) -> Figure:
-    limits, largest_error = _field_limits(panels), _largest_error(panels)
+    scales, maps = _scales(panels)
     if len(examples.coordinates) == 1:
         figure = _lines(panels, examples, np.array([frame]))
         top, bottom = figure.axes
-        top.set_ylim(*limits)
-        bottom.set_ylim(0.0, largest_error)
+        top.set_ylim(*scales[False])
+        bottom.set_ylim(*scales[True])
         return figure
     figure = new_figure(7.2, 0.5 + 2.3 * len(panels))
     figure.set_dpi(80)
@@ -166,9 +180,8 @@ def _still(panels: Sequence[Panel], examples: Examples, frame: int) -> Figure:
         shown = (("truth", panel.truth), (panel.label, panel.prediction), ("absolute error", panel.error))
         for place, (title, fields) in zip(line, shown, strict=True):
             is_error = title == "absolute error"
-            scale = (0.0, largest_error) if is_error else limits
-            colours = ERROR_MAP if is_error else FIELD_MAP
-            place.imshow(fields[frame].T, origin="lower", cmap=colours, vmin=scale[0], vmax=scale[1])
+            scale = scales[is_error]
+            place.imshow(fields[frame].T, origin="lower", cmap=maps[is_error], vmin=scale[0], vmax=scale[1])
             place.set_xticks([])
             place.set_yticks([])
             place.set_title(title, fontsize=10)
@@ -181,14 +194,11 @@ def _picture(figure: Figure) -> Image.Image:
     return Image.fromarray(np.asarray(figure.canvas.buffer_rgba())).convert("RGB")  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def _field_limits(panels: Sequence[Panel]) -> tuple[float, float]:
-    """Symmetric about zero where the truth has both signs, so that white is zero; the truth sets the scale."""
-    truth = panels[0].truth
-    low, high = float(truth.min()), float(truth.max())
-    if low < 0 < high:
-        largest = max(-low, high)
-        return -largest, largest
-    return (low, high) if high > low else (low - 1.0, high + 1.0)
+def _scales(panels: Sequence[Panel]) -> tuple[dict[bool, tuple[float, float]], dict[bool, str]]:
+    """Limits and colours of fields (False) and of errors (True), the same for every model."""
+    field, signed = limits(panels[0].truth)
+    maps = (FIELD_MAP, ERROR_MAP) if signed else (ONE_SIGN_MAP, ONE_SIGN_ERROR_MAP)
+    return {False: field, True: (0.0, _largest_error(panels))}, {False: maps[0], True: maps[1]}
 
 
 def _largest_error(panels: Sequence[Panel]) -> float:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from kitipde.evaluation.mesh_records import MeshEvaluation
 from kitipde.evaluation.records import Evaluation
 from kitipde.evaluation.storage import evaluation_folder
 from kitipde.files import write_atomically
@@ -10,7 +11,7 @@ from kitipde.reporting.curves import resolution_figure, resolution_matrix_figure
 from kitipde.reporting.fields import animation, field_figure, panel_of
 from kitipde.reporting.style import save
 
-__all__ = ["write_gallery"]
+__all__ = ["figures_folder", "write_gallery"]
 
 
 def write_gallery(evaluations: Sequence[Evaluation]) -> tuple[Path, ...]:
@@ -21,7 +22,7 @@ def write_gallery(evaluations: Sequence[Evaluation]) -> tuple[Path, ...]:
     """
     written: list[Path] = []
     for evaluation in evaluations:
-        folder, examples = _figures(evaluation), evaluation.examples
+        folder, examples = figures_folder(evaluation), evaluation.examples
         for position, sample in enumerate(examples.samples):
             panels = (panel_of(evaluation, position),)
             written += save(field_figure(panels, examples), folder / f"fields-sample-{sample}")
@@ -32,7 +33,7 @@ def write_gallery(evaluations: Sequence[Evaluation]) -> tuple[Path, ...]:
         written += save(spectrum_figure([evaluation]), folder / "spectrum")
         if evaluation.metrics.sizes["time"] > 1:
             written += save(time_figure([evaluation]), folder / "error-against-time")
-    together = _figures(evaluations[0])
+    together = figures_folder(evaluations[0])
     # A chart or matrix of one number shows nothing that the table does not.
     resolutions = {resolution for evaluation in evaluations for resolution in evaluation.resolutions}
     if len(resolutions) > 1:
@@ -42,5 +43,6 @@ def write_gallery(evaluations: Sequence[Evaluation]) -> tuple[Path, ...]:
     return tuple(written)
 
 
-def _figures(evaluation: Evaluation) -> Path:
+def figures_folder(evaluation: Evaluation | MeshEvaluation) -> Path:
+    """Where the figures of a run are; of several runs, those of all together are in the first's."""
     return evaluation_folder(evaluation.run, evaluation.subject) / "figures"

@@ -13,8 +13,19 @@ from matplotlib.tri import Triangulation
 from datagen.store import Mesh
 from kitipde.data.mesh import FIELDS, REGION
 from kitipde.evaluation.mesh_records import UNITS, MeshEvaluation
-from kitipde.evaluation.storage import evaluation_folder
-from kitipde.reporting.style import FIELD_MAP, TRUTH, colour, new_figure, polish, save
+from kitipde.reporting.gallery import figures_folder
+from kitipde.reporting.style import (
+    FIELD_MAP,
+    ONE_SIGN_ERROR_MAP,
+    ONE_SIGN_MAP,
+    TRUTH,
+    colour,
+    extend,
+    limits,
+    new_figure,
+    polish,
+    save,
+)
 
 __all__ = ["error_figure", "flow_figure", "force_figure", "rollout_figure", "write_mesh_gallery"]
 
@@ -27,8 +38,6 @@ _TITLES = {
 # Whether a field has a zero that means something: velocity does, pressure does not.
 _SIGNED = ("velocity_x", "velocity_y")
 _MOST_FRAMES = 5
-# The fields without signs have the colours that errors have elsewhere.
-_FIELD, _ERRORS = "viridis", "magma"
 
 
 def write_mesh_gallery(evaluations: Sequence[MeshEvaluation]) -> tuple[Path, ...]:
@@ -39,11 +48,11 @@ def write_mesh_gallery(evaluations: Sequence[MeshEvaluation]) -> tuple[Path, ...
     """
     written: list[Path] = []
     for evaluation in evaluations:
-        folder = _figures(evaluation)
+        folder = figures_folder(evaluation)
         for place, sample in enumerate(evaluation.examples.samples):
             written += save(flow_figure(evaluation, place), folder / f"flow-sample-{sample}")
             written += save(rollout_figure(evaluation, place), folder / f"momentum-sample-{sample}")
-    together = _figures(evaluations[0])
+    together = figures_folder(evaluations[0])
     written += save(error_figure(evaluations), together / "error-against-time")
     sample = evaluations[0].examples.samples[0]
     written += save(force_figure(evaluations, sample), together / f"forces-sample-{sample}")
@@ -84,10 +93,14 @@ def rollout_figure(evaluation: MeshEvaluation, place: int) -> Figure:
     gap = np.linalg.norm(_momentum(prediction) - _momentum(truth), axis=-1)
     true, predicted = (np.linalg.norm(_momentum(flow), axis=-1) for flow in (truth, prediction))
     near = _inside(examples.mesh)
-    limits, largest = _limits(true[:, near]), float(gap[:, near].max())
+    (scale_of_truth, _), largest = limits(true[:, near], may_be_signed=False), float(gap[:, near].max())
     figure = new_figure(1.85 * len(frames) + 1.6, 8.4)
     rows = figure.subplots(3, len(frames), squeeze=False, sharex=True, sharey=True)
-    shown = ((true, limits, _FIELD), (predicted, limits, _FIELD), (gap, (0.0, largest or 1.0), _ERRORS))
+    shown = (
+        (true, scale_of_truth, ONE_SIGN_MAP),
+        (predicted, scale_of_truth, ONE_SIGN_MAP),
+        (gap, (0.0, largest or 1.0), ONE_SIGN_ERROR_MAP),
+    )
     for row, (values, scale, colours), title in zip(
         rows, shown, ("truth", f"{evaluation.label}, seed {examples.seed}", "error"), strict=True
     ):
@@ -98,7 +111,7 @@ def rollout_figure(evaluation: MeshEvaluation, place: int) -> Figure:
         assert image is not None
         label = ("|ρ̂v̂ − ρv|" if title == "error" else "|ρv|") + f" [{UNITS['momentum']}]"
         # The truth's scale holds for the prediction, which may leave it.
-        figure.colorbar(image, ax=list(row), label=label, pad=0.01, extend=_extend(values[:, near], scale))
+        figure.colorbar(image, ax=list(row), label=label, pad=0.01, extend=extend(values[:, near], scale))
     for axes, frame in zip(rows[0], frames, strict=True):
         axes.set_title(f"t = {_milliseconds(examples.times[frame])}", fontsize=10)
     for axes in rows[-1]:
@@ -108,11 +121,14 @@ def rollout_figure(evaluation: MeshEvaluation, place: int) -> Figure:
 
 
 def error_figure(evaluations: Sequence[MeshEvaluation]) -> Figure:
-    """Momentum error in the region of interest and relative L2 error against time: a line a run, a band over seeds."""
+    """Momentum error in the region of interest and relative L2 error against time, means over samples as in the tables.
+
+    A line is a run, a band spans its seeds.
+    """
     figure = new_figure(9.6, 3.8)
     panels = (
         ("momentum_rmse", f"momentum RMSE, region [{UNITS['momentum']}]"),
-        ("relative_l2", "relative L2, mean of the four fields"),
+        ("relative_l2", "relative L2, all nodes"),
     )
     for axes, (name, title) in zip(figure.subplots(1, 2), panels, strict=True):
         for number, evaluation in enumerate(evaluations):
@@ -163,14 +179,14 @@ def _draw_row(
     signed: bool,
 ) -> None:
     near = _inside(mesh)
-    limits, error = _limits(truth[near], signed), np.abs(prediction - truth)
-    colours = FIELD_MAP if signed else _FIELD
-    _draw(row[0], mesh, truth, limits, colours)
-    image = _draw(row[1], mesh, prediction, limits, colours)
+    (scale, both_signs), error = limits(truth[near], may_be_signed=signed), np.abs(prediction - truth)
+    colours = FIELD_MAP if both_signs else ONE_SIGN_MAP
+    _draw(row[0], mesh, truth, scale, colours)
+    image = _draw(row[1], mesh, prediction, scale, colours)
     # The truth sets the scale of both; what lies beyond it is said by the bar's ends.
-    bar = figure.colorbar(image, ax=list(row[:2]), label=label, pad=0.01, extend=_extend(prediction[near], limits))
+    bar = figure.colorbar(image, ax=list(row[:2]), label=label, pad=0.01, extend=extend(prediction[near], scale))
     largest = float(error[near].max())
-    image = _draw(row[2], mesh, error, (0.0, largest or 1.0), _ERRORS)
+    image = _draw(row[2], mesh, error, (0.0, largest or 1.0), ONE_SIGN_ERROR_MAP)
     unit = label[label.index("[") :]
     bars = bar, figure.colorbar(image, ax=row[2], label=f"absolute error {unit}", pad=0.02)
     for each in bars:
@@ -202,21 +218,6 @@ def _inside(mesh: Mesh) -> np.ndarray:
     return (mesh.x > left) & (mesh.x < right) & (mesh.y > low) & (mesh.y < high)
 
 
-def _limits(values: np.ndarray, signed: bool = False) -> tuple[float, float]:
-    """Of the truth where it is shown; about zero for a field with signs, so that white is none of it."""
-    low, high = float(values.min()), float(values.max())
-    if signed and low < 0 < high:
-        largest = max(-low, high)
-        return -largest, largest
-    return (low, high) if high > low else (low - 1.0, high + 1.0)
-
-
-def _extend(values: np.ndarray, scale: tuple[float, float]) -> str:
-    """Which ends of a colour bar are arrows, because values lie beyond them."""
-    below, above = bool((values < scale[0]).any()), bool((values > scale[1]).any())
-    return {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}[below, above]
-
-
 def _dashes(number: int) -> str:
     """Lines that lie on each other are both seen."""
     return ("-", "--", "-.", ":")[number % 4]
@@ -224,7 +225,3 @@ def _dashes(number: int) -> str:
 
 def _milliseconds(time: np.ndarray) -> str:
     return f"{1e3 * float(time):.4g} ms"
-
-
-def _figures(evaluation: MeshEvaluation) -> Path:
-    return evaluation_folder(evaluation.run, evaluation.subject) / "figures"

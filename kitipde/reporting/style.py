@@ -6,19 +6,39 @@ Figures are made with matplotlib's object interface and the Agg canvas: no displ
 import io
 from pathlib import Path
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from kitipde.files import write_atomically
 
-__all__ = ["COLOURS", "ERROR_MAP", "FIELD_MAP", "TRUTH", "colour", "new_figure", "png", "polish", "save"]
+__all__ = [
+    "COLOURS",
+    "ERROR_MAP",
+    "FIELD_MAP",
+    "ONE_SIGN_ERROR_MAP",
+    "ONE_SIGN_MAP",
+    "TRUTH",
+    "colour",
+    "extend",
+    "limits",
+    "new_figure",
+    "png",
+    "polish",
+    "save",
+]
 
 # Okabe and Ito's palette, without its yellow (too pale for lines); the truth is always black.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 TRUTH = "#000000"
-FIELD_MAP = "RdBu_r"
-ERROR_MAP = "viridis"
+FIELD_MAP, ERROR_MAP = "RdBu_r", "viridis"
+"""Of fields of both signs, white at zero, and of the size of their errors."""
+ONE_SIGN_MAP, ONE_SIGN_ERROR_MAP = "viridis", "magma"
+"""Of fields that have one sign, whose white would mean nothing."""
+
+# The smaller sign's share of the larger up to which it is a ripple of a field that has one sign.
+_RIPPLE = 0.02
 
 _DPI = 130
 
@@ -33,6 +53,32 @@ def new_figure(width: float, height: float) -> Figure:
     figure = Figure(figsize=(width, height), layout="constrained", dpi=_DPI, facecolor="white")
     FigureCanvasAgg(figure)
     return figure
+
+
+def limits(truth: np.ndarray, *, may_be_signed: bool = True) -> tuple[tuple[float, float], bool]:
+    """The colour scale that the truth and every prediction of it share, and whether it is one of both signs.
+
+    Args:
+        truth: values of the true field, where they are shown.
+        may_be_signed: false for a field whose zero means nothing, such as a pressure.
+
+    Returns:
+        Lower and upper end, symmetric about zero for a field of both signs, and whether it is.
+    """
+    low, high = float(truth.min()), float(truth.max())
+    if may_be_signed and low < 0 < high and min(-low, high) > _RIPPLE * max(-low, high):
+        largest = max(-low, high)
+        return (-largest, largest), True
+    if high > low:
+        return (low, high), False
+    reach = abs(high) or 1.0
+    return (low - reach, high + reach), False
+
+
+def extend(values: np.ndarray, scale: tuple[float, float]) -> str:
+    """Which ends of a colour bar are arrows, because values lie beyond them."""
+    below, above = bool((values < scale[0]).any()), bool((values > scale[1]).any())
+    return {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}[below, above]
 
 
 def polish(axes: Axes, x: str, y: str, title: str = "") -> None:

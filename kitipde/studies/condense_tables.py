@@ -52,7 +52,9 @@ def rows_of(study: Sequence[Trainings], network: str) -> list[tuple[str, ...]]:
         ratio = "—"
         if not own:
             middle, half = paired_interval(np.log(each.test_losses), np.log(reference.test_losses))
-            ratio = f"{np.exp(middle):.3f} [{np.exp(middle - half):.3f}, {np.exp(middle + half):.3f}]"
+            ratio = f"{np.exp(middle):.3f}"
+            if np.isfinite(half):
+                ratio += f" [{np.exp(middle - half):.3f}, {np.exp(middle + half):.3f}]"
         losses = (_spread(each.train_losses, ".1f"), _spread(each.test_losses, ".1f"))
         rows.append((each.activation, each.variant, *degrees, change, *losses, ratio))
     return rows
@@ -61,10 +63,12 @@ def rows_of(study: Sequence[Trainings], network: str) -> list[tuple[str, ...]]:
 def as_markdown(study: Sequence[Trainings], dynamics: Sequence[Dynamics], setting: Setting) -> str:
     """All tables, as they stand in the documentation."""
     seeds = len(study[0].outcomes)
+    intervals = "with 95 % intervals (Student's t)" if seeds > 1 else "without intervals, which one seed does not have"
+    counted = f"{seeds} seed{'' if seeds == 1 else 's'}"
     parts = [
-        f"{seeds} seeds, {setting.epochs} epochs of full batches, Adam at {setting.learning_rate:g}, "
+        f"{counted}, {setting.epochs} epochs of full batches, Adam at {setting.learning_rate:g}, "
         f"m = {setting.width}. Mean ± standard deviation over seeds; change of ρ and ratio of test errors against the "
-        "activation's first row, paired by seed, with 95 % intervals (Student's t). Always predicting the mean of y "
+        f"activation's first row, paired by seed, {intervals}. Always predicting the mean of y "
         "has the MSE "
         f"{target_variance():.1f}."
     ]
@@ -147,4 +151,5 @@ def _spread(values: Float[np.ndarray, "seeds"], form: str) -> str:
 
 
 def _signed(middle: float, half: float) -> str:
-    return f"{middle:+.2f} ± {half:.2f}"
+    # One seed has no interval.
+    return f"{middle:+.2f} ± {half:.2f}" if np.isfinite(half) else f"{middle:+.2f}"

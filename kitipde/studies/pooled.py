@@ -14,7 +14,8 @@ from jaxtyping import Float
 from pydantic import TypeAdapter
 
 from kitipde.errors import InputError, unknown
-from kitipde.evaluation.statistics import compare_errors, pair_seeds, verdict
+from kitipde.evaluation.shared_starts import Arm, compare_arms
+from kitipde.evaluation.statistics import pair_seeds
 from kitipde.evaluation.summary import estimate
 from kitipde.studies.results import Row, Table
 
@@ -96,6 +97,7 @@ def _with_seeds_of(known: Row, row: Row, path: Path) -> Row:
     return replace(
         known,
         errors={**known.errors, **row.errors},
+        starts={**known.starts, **row.starts},
         train_error=_mean(known, row, "train_error"),
         seconds=_mean(known, row, "seconds"),
         # Of these only the means of each file are known.
@@ -139,8 +141,11 @@ def _compared(row: Row, reference: Row) -> Row:
         return replace(row, verdict="no comparison: some predictions are not finite")
     if ours.mean() == 0 or theirs.mean() == 0:
         return replace(row, verdict="no comparison: an error of zero has no ratio")
-    result = compare_errors(theirs, ours, paired=bool(common))
-    words = verdict(result, reference.name, row.name)
+    result, words = compare_arms(
+        Arm(reference.name, theirs, [reference.starts.get(seed) for seed in common or all_theirs]),
+        Arm(row.name, ours, [row.starts.get(seed) for seed in common or seeds]),
+        paired=bool(common),
+    )
     if not common:
         words += f" Not paired: {reference.name} has other seeds."
     elif not len(common) == len(seeds) == len(all_theirs):

@@ -4,7 +4,7 @@ import json
 import math
 import platform
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from kitipde.evaluation.evaluate import evaluate_runs
 from kitipde.evaluation.mesh import evaluate_mesh_runs
 from kitipde.evaluation.mesh_records import MeshEvaluation, summarise_mesh
 from kitipde.evaluation.records import Evaluation
+from kitipde.evaluation.shared_starts import starts_of
 from kitipde.evaluation.summary import Estimate, summarise
 from kitipde.files import write_atomically, write_json
 from kitipde.runs import open_run
@@ -52,6 +53,7 @@ class Row:
         seconds: training time of a seed.
         data: recipe of the test samples, or the identity of a file from elsewhere.
         errors: of each seed, by its number, the error on each test sample; null where it is undefined.
+        starts: of each seed that starts from pretrained weights, by its number, which weights these are.
     """
 
     problem: str
@@ -74,6 +76,7 @@ class Row:
     seconds: float | None
     data: str
     errors: dict[str, list[float | str | None]]
+    starts: dict[str, str] = field(default_factory=dict[str, str])
 
 
 @dataclass(frozen=True)
@@ -186,6 +189,7 @@ def _row(
         (summary,) = [each for each in summarise([evaluation]) if each.resolution == problem.resolution]
         error, rmse, mse, nrmse = summary.relative_l2, summary.rmse, summary.mse, summary.nrmse
         resolution = summary.resolution
+    starts = dict(zip(evaluation.seeds, starts_of(evaluation.run, evaluation.seeds), strict=True))
     published = study.published.get((problem.name, arm.name))
     base = study.published.get((problem.name, problem.arms[0].name))
     ratio = low = high = None
@@ -223,6 +227,7 @@ def _row(
             str(seed): [_kept(error) for error in errors.tolist()]
             for seed, errors in zip(evaluation.seeds, evaluation.errors(problem.metric, resolution), strict=True)
         },
+        starts={str(seed): start for seed, start in starts.items() if start is not None},
     )
 
 

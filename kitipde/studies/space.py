@@ -1,18 +1,37 @@
 """What a sweep varies: settings with ranges or choices, as `--param` takes them."""
 
 import math
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from kitipde.config.load import ALTERNATIVES, Tree, override
 from kitipde.config.text import parse_yaml
 from kitipde.errors import InputError
 
 if TYPE_CHECKING:
     from optuna import Trial
 
-__all__ = ["Dimension", "parse_dimension"]
+__all__ = ["Dimension", "assigned_keys", "check_dimensions", "parse_dimension"]
 
 _EXAMPLES = "residual.coll_coef=0.1:0.9, optimizer.learning_rate=1e-4:1e-2:log or model.width=16,32,64"
+
+_SPLITS = (
+    "it moves samples between training, validation and test: one trial would be judged, or tested, on samples that "
+    "another was trained on"
+)
+_TARGETS = "it changes what is predicted, so that the validation losses of two trials are not of the same targets"
+_DATA = "the validation losses of trials on other data cannot be compared"
+_LUCK = "a lucky seed would be taken for good settings; give --seeds for several seeds of every trial"
+_FIXED = {
+    "data.path": _DATA,
+    **dict.fromkeys(("data.train", "data.validation", "data.test"), _SPLITS),
+    **dict.fromkeys(("data.target", "data.input_frames", "data.output_frames"), _TARGETS),
+    **dict.fromkeys(("data.resolution", "data.downsample"), _TARGETS),
+    **dict.fromkeys(("training.seed", "training.seeds"), _LUCK),
+    "model.region_weight": "it weighs the errors that trials are judged by",
+}
+"""What no sweep may vary, and why."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +92,49 @@ def parse_dimension(text: str) -> Dimension:
     if logarithmic and low <= 0:
         raise InputError(f"--param '{text}': a range that is searched by factors must begin above 0")
     return Dimension(key, low, high, logarithmic)
+
+
+def check_dimensions(dimensions: Sequence[Dimension], assignments: Iterable[str]) -> None:
+    """Whether trials that differ in these settings can be compared, and each has what `--set` says.
+
+    Args:
+        dimensions: what varies.
+        assignments: the texts of `--set`.
+
+    Raises:
+        InputError: if they cannot, because of a setting that would move the splits, the targets or the seeds; or a
+            trial would drop what `--set` says.
+    """
+    given = assigned_keys(assignments)
+    keys = [each.key for each in dimensions]
+    for place, key in enumerate(keys):
+        if key in keys[:place]:
+            raise InputError(f"--param names {key} twice")
+        if key in _FIXED:
+            raise InputError(f"--param {key}: a sweep cannot vary it: {_FIXED[key]}")
+        if key in given:
+            raise InputError(f"{key} is in --param and in --set: leave one of them out")
+        for pair in ALTERNATIVES:
+            if key not in pair:
+                continue
+            other = pair[1 - pair.index(key)]
+            for option, names in (("--set", given), ("--param", keys)):
+                if other in names:
+                    raise InputError(f"--param {key} and {option} {other} exclude each other: leave one of them out")
+
+
+def assigned_keys(assignments: Iterable[str]) -> set[str]:
+    """The dotted keys of all settings that texts of `--set` give a value."""
+    return set(_leaves(override({}, assignments)))
+
+
+def _leaves(tree: Tree, parents: str = "") -> Iterator[str]:
+    """The dotted keys of all values in a tree."""
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{parents}{key}.")
+        else:
+            yield f"{parents}{key}"
 
 
 def _value(word: str, text: str) -> Any:

@@ -70,7 +70,7 @@ class Trainer:
         self.ensemble = Ensemble([make_objective(config, replica, data) for replica in replicas])
         seeds = [replica.seed for replica in replicas]
         if start is None:
-            take_weights(self.ensemble, config.training.start_from, seeds)
+            take_weights(self.ensemble, config.training.start_from, replicas)
             self.ensemble.each(lambda objective, _: objective.fit(data))
         optimizer = make_optimizer(config.optimizer, self.ensemble.objective.model, self.ensemble.trained(), seeds)
         self.forward, self.optimizer = fabric.setup(self.ensemble, optimizer)
@@ -106,6 +106,8 @@ class Trainer:
         attempt = self._try_step if self.processes.count == 1 else None
         trouble = told(self.replicas[0].path.parent, size, len(self.replicas), attempt)
         with trouble, using_products(self._choose_products(size)):
+            if training.start_from is not None and self.epoch == self.step == 0:
+                self._validate_start()
             self._write_facts()
             saved, note = time.monotonic(), ""
             while not self._finished():
@@ -234,6 +236,13 @@ class Trainer:
                 k: self.ensemble.weights(k) for k, loss in enumerate(validation) if loss < self.standings[k].best_loss
             }
 
+    def _validate_start(self) -> None:
+        """Epoch 0: weights of another run are candidates for the best, so that training never ends worse than them."""
+        losses = self._evaluate(self.validation_fields, self.validation_fields.samples)
+        for standing, loss in zip(self.standings, losses, strict=True):
+            if math.isfinite(loss):
+                standing.start_loss = standing.best_loss = loss
+
     def _count_collisions(self, rows: Sequence[dict[str, Any]]) -> None:
         """What collisions did, layer by layer, and how much the network has come to need them."""
         if self.config.residual.kind == "plain":
@@ -328,8 +337,8 @@ class Trainer:
                 rest["average"] = [each[k].clone() for each in average] if len(self.replicas) > 1 else average
             checkpoint = Checkpoint(self.ensemble.weights(k), self.best[k], rest)
             save_checkpoint(replica.checkpoints_path, name, checkpoint, self.config.training.checkpoints_kept)
-            # Before the first validation the best are those of the start, which are no result.
-            if self.standings[k].best_epoch:
+            # Before the first validation the best are random ones, which are no result.
+            if self.standings[k].has_best:
                 copy_best(replica.checkpoints_path, name, replica.best_path)
 
     def _start_from(self, name: str | None, data: TrainingData) -> None:
@@ -369,7 +378,7 @@ class Trainer:
                 self.loss_sum[k] = rest["loss_sum"]
                 forget_after(replica.checkpoints_path, name)
                 # A kill may have come between a state and its best weights in the run's folder.
-                if self.standings[k].best_epoch:
+                if self.standings[k].has_best:
                     copy_best(replica.checkpoints_path, name, replica.best_path)
                 # Lines of epochs that the state does not know yet will be written again.
                 self.records[k].restart(self.epoch)

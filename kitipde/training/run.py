@@ -12,6 +12,7 @@ from lightning_fabric import Fabric
 
 import kitipde
 from datagen.files import real
+from datagen.settings import declared_in
 from datagen.store import Dataset, open_dataset
 from kitipde.collisions.residual import check_particles
 from kitipde.config import RunConfig
@@ -31,7 +32,7 @@ from kitipde.training.loop import Trainer
 from kitipde.training.matrix_products import recorded_products
 from kitipde.training.objective import check_scales, check_unroll, fit
 from kitipde.training.optimizer import make_optimizer
-from kitipde.training.origin import check_start
+from kitipde.training.origin import check_start, check_unchanged, start_weights
 from kitipde.training.provenance import forget_peak_memory
 from kitipde.training.record import check_tensorboard
 from kitipde.training.standing import TrainingData
@@ -74,6 +75,8 @@ def start_run(config: RunConfig, out: Path, overwrite: bool = False) -> Run:
             version=kitipde.__version__,
             dataset_config=dict(dataset.config),
             target_means=target_means(config, data),
+            numerical_settings=list(declared_in(dataset.attributes)),
+            start_weights={} if config.training.start_from is None else start_weights(config.training.start_from),
         )
     if config.training.tensorboard:
         check_tensorboard()
@@ -94,14 +97,19 @@ def continue_run(out: Path, seeds: int | None = None) -> Run:
     """Open a run to train on; only the number of seeds may have grown.
 
     Raises:
-        InputError: if there is no run there, or its dataset has changed.
+        InputError: if there is no run there, its dataset has changed, or the weights that a seed is still to start from
+            have.
     """
     run = open_run(out)
     with open_dataset(run.dataset_path) as dataset:
         if dataset.identity != run.dataset_identity:
             raise InputError(f"{run.dataset_path} is not the dataset that {out} was started with: it has changed since")
     training = run.config.training
-    if seeds is None or seeds == training.seeds:
+    seeds = training.seeds if seeds is None else seeds
+    if training.start_from is not None:
+        replicas = map(run.replica, range(training.seed, training.seed + seeds))
+        check_unchanged(training.start_from, [replica for replica in replicas if not _has_begun(replica)])
+    if seeds == training.seeds:
         return run
     if seeds < training.seeds:
         raise InputError(f"{out} was started with {training.seeds} seeds; --seeds {seeds} cannot take any away")
@@ -298,6 +306,11 @@ def _replica_has_finished(replica: Replica, epochs: int) -> bool:
         return False
     facts = replica.facts()
     return bool(facts["finished"]) and (facts["epochs"] >= epochs or facts.get("stopped_early", False))
+
+
+def _has_begun(replica: Replica) -> bool:
+    """Whether a seed goes on from a state of its own."""
+    return has_states(replica.checkpoints_path) or replica.best_path.is_file()
 
 
 def _refuse_taken(out: Path) -> None:

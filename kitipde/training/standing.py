@@ -36,7 +36,8 @@ class Standing:
 
     Attributes:
         best_loss: lowest validation loss so far.
-        best_epoch: the epoch (from 1) that had it.
+        best_epoch: the epoch (from 1) that had it; 0 if it is that of the weights which training started from.
+        start_loss: validation loss of another run's weights, where training started from them.
         seconds: its share of the time of the finished epochs.
         warned: whether the gap between collisions on and off has been told.
     """
@@ -45,6 +46,12 @@ class Standing:
     best_epoch: int = 0
     seconds: float = 0.0
     warned: bool = False
+    start_loss: float = math.inf
+
+    @property
+    def has_best(self) -> bool:
+        """Whether any weights have been validated."""
+        return self.best_loss < math.inf
 
     def __post_init__(self) -> None:
         for each in fields(self):
@@ -60,14 +67,16 @@ class Standing:
         for count, most in ((epoch, epochs), (step, steps)):
             if type(count) is not int or not 0 <= count <= most:
                 raise ValueError(f"it was saved at epoch {epoch}, step {step}")
-        if not min(epoch, 1) <= self.best_epoch <= epoch:
+        first = min(epoch, 1) if math.isinf(self.start_loss) else 0
+        if not first <= self.best_epoch <= epoch:
             raise ValueError(f"its best epoch is {self.best_epoch} of {epoch}")
 
     def facts(self, epochs: int) -> dict[str, Any]:
         """What `facts.json` says of it after some epochs."""
         return {
             "best_epoch": self.best_epoch,
-            "best_validation_loss": self.best_loss if self.best_epoch else None,
+            "best_validation_loss": self.best_loss if self.has_best else None,
+            "start_validation_loss": self.start_loss if math.isfinite(self.start_loss) else None,
             "seconds": self.seconds,
             "seconds_per_epoch": self.seconds / epochs if epochs else None,
         }

@@ -1,9 +1,8 @@
 """Evaluation of real (tiny) runs against the same numbers computed by hand."""
 
-import json
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -12,21 +11,16 @@ import pytest
 import torch
 import xarray as xr
 
-from datagen import generate as making
-from datagen.airfoil.cases import Airfoil
-from datagen.burgers import Burgers
 from datagen.heat import Heat
-from datagen.machine import Machine
 from datagen.store.writer import write_file
 from kitipde.errors import InputError
 from kitipde.evaluation import evaluate, evaluate_runs, summarise
-from kitipde.evaluation.subject import _law
 from kitipde.models.weights import pack_weights, unpack_weights
 from kitipde.runs import Run, open_run
 from kitipde.studies.plans import study
 from kitipde.studies.pooled import pooled_results
 from kitipde.studies.results import collect_results, write_results
-from tests.evaluation.conftest import train_tiny, write_line_data, write_plane_data
+from tests.evaluation.conftest import write_line_data, write_plane_data
 
 
 def by_hand(run: Run, seed: int, data: Path, samples: slice, stride: int = 1) -> tuple[np.ndarray, np.ndarray]:
@@ -243,12 +237,6 @@ def test_a_model_that_diverged_leaves_the_other_rows_of_a_study(vanilla_run: Run
     assert pooled_results([tmp_path / "results.json"]).rows[1].error.diverged == 1
 
 
-def test_settings_of_the_solver_do_not_make_samples_new() -> None:
-    made = asdict(Airfoil(samples=3, seed=1))
-    assert _law(made) == _law({**made, "courant": 0.8, "samples": 9, "around": 64, "frames": 4})
-    assert _law(made) != _law({**made, "most_mach": 0.6})
-
-
 def test_diverged_seeds_are_counted_not_averaged(vanilla_run: Run):
     (evaluation,) = evaluate_runs([vanilla_run.path], None, [32])
     metrics = evaluation.metrics.copy(deep=True)
@@ -295,44 +283,6 @@ def test_weights_that_were_replaced_before_they_were_read_have_their_own_stamp(
     evaluate_runs([copy], None, [32])
     monkeypatch.setattr(evaluate, "_measure", None)
     evaluate_runs([copy], None, [32])
-
-
-@pytest.fixture(scope="module")
-def trained_on_generated(workshop: Path) -> Run:
-    """Trained on the first 6 of 10 samples of seed 0, its epoch chosen on the next 2."""
-    data = make_burgers(workshop / "made.h5", 10, 32)
-    return train_tiny(data, workshop / "generated", "{data: {train: 6, validation: 2, test: 2, resolution: 32}}")
-
-
-def make_burgers(path: Path, samples: int, points: int, **more: float) -> Path:
-    recipe = Burgers(samples=samples, resolution=points, **more)
-    work, machine = making.plan(recipe, path, "cpu"), Machine("cpu", "cpu", 0, 1)
-    making.generate(work, recipe, machine)
-    making.join(work)
-    return path
-
-
-@pytest.mark.parametrize("moved", [False, True])
-def test_samples_of_the_same_seeds_are_not_tested_on(trained_on_generated: Run, tmp_path: Path, moved: bool):
-    run = tmp_path / "run"
-    shutil.copytree(trained_on_generated.path, run)
-    if not moved:
-        # A run that does not know the settings of its data looks at the file.
-        facts = json.loads((run / "run.json").read_text())
-        del facts["dataset_config"]
-        (run / "run.json").write_text(json.dumps(facts))
-    else:
-        (run / "run.json").write_text((run / "run.json").read_text().replace("made.h5", "gone.h5"))
-    remarks: list[str] = []
-    longer = make_burgers(tmp_path / "longer.h5", 12, 64)
-    (evaluation,) = evaluate_runs([run], longer, [32], remark=remarks.append)
-    assert evaluation.metrics["sample"].values.tolist() == [8, 9, 10, 11]
-    assert "8 of its samples are the same" in " ".join(remarks)
-    assert "those not trained on, 4 samples" in evaluation.subject.description
-    with pytest.raises(InputError, match=r"every sample of .* is in the training or validation split"):
-        evaluate_runs([run], make_burgers(tmp_path / "shorter.h5", 8, 64), [32])
-    other = make_burgers(tmp_path / "viscous.h5", 8, 64, viscosity=0.2)
-    assert evaluate_runs([run], other, [32])[0].metrics.sizes["sample"] == 8
 
 
 def test_a_run_of_an_earlier_version_takes_the_training_mean_from_its_dataset(

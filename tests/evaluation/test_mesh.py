@@ -1,11 +1,13 @@
 """Errors and forces on a mesh against formulas written out, and the whole way through the command line."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 
 from datagen.airfoil.cases import DENSITY, PRESSURE, SOUND
 from datagen.airfoil.mesh import triangulated
@@ -14,7 +16,7 @@ from kitipde.config import DataConfig
 from kitipde.data.mesh import load_mesh_windows
 from kitipde.evaluation.mesh import evaluate_mesh_runs
 from kitipde.evaluation.mesh_metrics import flow_errors, force_coefficients, stream_of, table4, wall_of
-from kitipde.evaluation.mesh_records import MESH_METRICS
+from kitipde.evaluation.mesh_records import MESH_METRICS, MeshEvaluation
 from kitipde.evaluation.summary import estimate
 from tests.conftest import settings
 from tests.data.mesh_files import RECIPE, write_mesh_data
@@ -54,6 +56,29 @@ def test_table_4_takes_one_root_a_batch_of_sixteen() -> None:
     expected = [[np.sqrt(np.mean(part)) for part in (seed[:16], seed[16:])] for seed in squared]
     np.testing.assert_allclose(table4(squared), expected)
     assert table4(np.full((1, 16, 3), 9.0)).tolist() == [[3.0]]
+
+
+@pytest.mark.parametrize("name", ["relative_l2", "momentum_rmse"])
+def test_an_error_of_a_frame_means_what_that_of_a_rollout_does(name: str) -> None:
+    """Samples of very different size: of one frame the figure's number is the table's."""
+    rng = np.random.default_rng(0)
+    dims, shape = ("seed", "sample", "time", "field"), (2, 5, 3, 4)
+    size = 10.0 ** rng.uniform(-3, 3, shape)
+    metrics = xr.Dataset(
+        {
+            "squared_error": (dims, size * rng.uniform(0.1, 2, shape)),
+            "power": (dims, size),
+            "momentum_squared_error": (dims[:3], size[..., 0]),
+        },
+        coords={"seed": [0, 1]},
+    )
+    whole = MeshEvaluation(None, "A", None, metrics, None)
+    for frame in range(3):
+        single = replace(whole, metrics=metrics.isel(time=[frame]))
+        np.testing.assert_allclose(single.against_time(name)[:, 0], single.errors(name).mean(1))
+        np.testing.assert_allclose(whole.against_time(name)[:, frame], single.against_time(name)[:, 0])
+    metrics["power"][:, 2, 1, 3] = 0.0
+    assert np.isfinite(whole.against_time(name)).all()
 
 
 def test_the_wall_is_closed_and_has_the_length_of_the_airfoil() -> None:

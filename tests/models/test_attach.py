@@ -2,6 +2,8 @@
 
 import copy
 import io
+import pickle
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -189,3 +191,52 @@ def _train_one_step(rank: int, store: str) -> None:
 
 def test_two_processes_train_one_model(tmp_path) -> None:
     torch.multiprocessing.spawn(_train_one_step, args=(str(tmp_path / "store"),), nprocs=2)
+
+
+CONTAINERS: dict[str, Callable[[nn.Module, nn.Module], nn.Module]] = {
+    "sequential": lambda one, other: nn.Sequential(one, other),
+    "nested": lambda one, other: nn.Sequential(nn.Sequential(nn.Identity(), one), nn.Sequential(other)),
+    "list": lambda one, other: nn.ModuleList([one, other]),
+    "dict": lambda one, other: nn.ModuleDict({"one": one, "other": other}),
+    "list of blocks": lambda one, other: nn.ModuleList([one.fno_blocks, other.fno_blocks]),
+}
+
+
+@pytest.mark.parametrize("kind", CONTAINERS)
+def test_a_container_stays_as_it_is(kind: str) -> None:
+    from neuralop.models import FNO
+
+    torch.manual_seed(0)
+    one, other = (FNO((8,), in_channels=2, out_channels=2, hidden_channels=8, n_layers=2) for _ in range(2))
+    container = CONTAINERS[kind](one, other)
+    members, keys = list(container), list(container.state_dict())
+    rule = ResidualConfig(kind="kiti", layout="token", target_rate=0.5, schedule="annealed")
+    attachment = kitipde.attach(container, rule)
+    assert list(container) == members
+    assert list(container.state_dict()) == keys
+    with pytest.raises(InputError, match="has residuals already"):
+        kitipde.attach(container, rule)
+    a = torch.randn(3, 2, 32)
+
+    def run(network: nn.Module) -> torch.Tensor:
+        return network(a) if isinstance(network, nn.Sequential) else other(one(a))
+
+    before = run(container.eval())
+    run(container.train())
+    assert len(collect(container)) == 4
+    advance(container, 1.0, 0.0)
+    assert all(each.collision_strength == 0 for each in attachment.residuals)
+    copied = pickle.loads(pickle.dumps(copy.deepcopy(container))).to("cpu")
+    if isinstance(copied, nn.Sequential):
+        copied.train()(a)
+        assert torch.equal(copied.eval()(a), before)
+    attachment.remove()
+    assert torch.equal(run(container.eval()), before)
+    assert not any("kiti" in name for name, _ in container.named_modules())
+
+
+def test_a_model_whose_container_is_attached_to_has_residuals_already() -> None:
+    model = library_model("2-d")
+    kitipde.attach(nn.Sequential(model), KITI)
+    with pytest.raises(InputError, match="has residuals already"):
+        kitipde.attach(model, KITI)

@@ -19,6 +19,7 @@ from kitipde.reporting.fields import Panel, animation, field_figure
 from kitipde.reporting.gallery import write_gallery
 from kitipde.reporting.report import build_page, render
 from kitipde.reporting.style import COLOURS
+from kitipde.reporting.sweeps import contour_figure
 from kitipde.runs import Run
 
 
@@ -154,3 +155,51 @@ def test_a_run_that_blew_up_is_drawn_as_gaps_and_named(plane_run: Run, tmp_path:
     assert "predictions that are not finite" in page
     matrix = resolution_matrix_figure(evaluations)
     assert "diverged" in [text.get_text() for text in matrix.axes[0].texts]
+
+
+def colours(figure) -> np.ndarray:
+    """Lightness of each cell of the first image, from 0 to 1."""
+    image = figure.axes[0].images[0]
+    red, green, blue, _ = np.moveaxis(np.asarray(image.cmap(image.norm(image.get_array()))), -1, 0)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+@pytest.mark.parametrize("spread", [0.0, 1e-6, 0.02])
+def test_nearly_equal_errors_have_nearly_the_same_colour(vanilla_run: Run, spread: float):
+    (evaluation,) = evaluate_runs([vanilla_run.path], None, [16, 32])
+    metrics = evaluation.metrics.copy(deep=True)
+    metrics["rollout_relative_l2"][:] = 0.3
+    metrics["rollout_relative_l2"][:, 1] *= 1 + spread
+    shown = colours(resolution_matrix_figure([replace(evaluation, metrics=metrics)]))
+    assert np.ptp(shown) <= 0.03
+    metrics["rollout_relative_l2"][:, 1] *= 10
+    assert np.ptp(colours(resolution_matrix_figure([replace(evaluation, metrics=metrics)]))) > 0.4
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "signed"), [(-1.0, 2.0, True), (299.0, 301.0, False), (-1e-6, 5.0, False), (-3.0, -1.0, False)]
+)
+def test_only_fields_of_both_signs_diverge_from_zero(low: float, high: float, signed: bool):
+    x = np.arange(8) / 8
+    truth = np.broadcast_to(np.linspace(low, high, 8)[:, None], (1, 8, 8))
+    examples = Examples(0, (0,), truth[None], truth[None], (x, x), None, "u", "")
+    images = [axes.images[0] for axes in field_figure([Panel("A", truth, truth + high, 0)], examples).axes[:3]]
+    field, predicted, error = ((image.get_cmap().name, image.get_clim()) for image in images)
+    assert field == predicted
+    assert (field[0] == "RdBu_r") == signed
+    assert field[1] == pytest.approx((-2.0, 2.0) if signed else (low, high))
+    assert error[0] != field[0]
+    assert error[1][0] == 0
+
+
+def test_a_sweeps_figure_has_the_searchs_axes_and_every_trial():
+    losses = [0.01, 0.0101, 0.0102, 0.0101]
+    settings = [(1e-3, 4), (2e-3, 8), (4e-3, 16), (3e-3, 6)]
+    figure = contour_figure(("rate", "width"), settings, losses, pruned=[(5e-3, 10)], logarithmic=(True, False))
+    axes = figure.axes[0]
+    assert (axes.get_xscale(), axes.get_yscale()) == ("log", "linear")
+    trials, pruned, _ = axes.collections[-3:]
+    np.testing.assert_allclose(trials.get_offsets(), settings)
+    np.testing.assert_allclose(pruned.get_offsets(), [(5e-3, 10)])
+    # Losses that differ by two hundredths do not span the scale.
+    assert np.ptp(trials.norm(trials.get_array())) < 0.1

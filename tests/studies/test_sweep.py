@@ -61,6 +61,56 @@ def test_a_range_of_whole_numbers_holds_fractions_where_the_setting_takes_them(t
     assert repr(sweep.dimensions[0]) == repr(expected)
 
 
+@pytest.mark.parametrize(
+    ("param", "reason"),
+    [
+        ("data.test=20,40", "it moves samples between training, validation and test"),
+        ("data.train=10:20", "it moves samples between training, validation and test"),
+        ("data.validation=10:20", "it moves samples"),
+        ("data.resolution=32,64", "it changes what is predicted"),
+        ("data.downsample=stride,spectral", "it changes what is predicted"),
+        ("data.output_frames=1:4", "it changes what is predicted"),
+        ("data.path=a.h5,b.h5", "trials on other data"),
+        ("training.seed=0:9", "a lucky seed would be taken for good settings"),
+        ("training.seeds=1:3", "a lucky seed"),
+        ("model.region_weight=0:4", "it weighs the errors"),
+    ],
+)
+def test_a_sweep_refuses_what_makes_trials_incomparable(kitipde, tmp_path, burgers_file, config, param, reason) -> None:
+    outcome = kitipde("sweep", config, "--data", burgers_file, "--param", param, "--out", tmp_path / "s")
+    assert (outcome.code, outcome.out) == (2, "")
+    assert f"--param {param.partition('=')[0]}: a sweep cannot vary it: {reason}" in outcome.err
+    assert not (tmp_path / "s").exists()
+
+
+@pytest.mark.parametrize(
+    ("params", "more", "message"),
+    [
+        (("model.width=4,8",), ("--set", "model.width=6"), "model.width is in --param and in --set"),
+        (("model.width=4,8",), ("--set", "model={width: 6}"), "model.width is in --param and in --set"),
+        (("model.width=4,8", "model.width=6,7"), (), "--param names model.width twice"),
+        (
+            ("residual.coll_coef=0.1:0.9",),
+            ("--set", "residual.target_rate=0.1"),
+            "--param residual.coll_coef and --set residual.target_rate exclude each other",
+        ),
+        (
+            ("residual.coll_coef=0.1:0.9", "residual.target_rate=0.1:0.2"),
+            (),
+            "--param residual.coll_coef and --param residual.target_rate exclude each other",
+        ),
+        (("model.width=4,8",), ("--set", "training.seeds=2", "--seeds", "3"), "--seeds and --set training.seeds"),
+        (("model.width=4,8",), ("--set", "data.path=x.h5"), "--data and --set data.path are the same setting"),
+    ],
+)
+def test_a_sweep_drops_no_setting(kitipde, tmp_path, burgers_file, config, params, more, message) -> None:
+    varied = [word for param in params for word in ("--param", param)]
+    outcome = kitipde("sweep", config, "--data", burgers_file, *varied, "--out", tmp_path / "s", *more)
+    assert outcome.code == 2
+    assert message in outcome.err
+    assert not (tmp_path / "s").exists()
+
+
 def test_a_sweep_on_a_mesh_ends_with_its_test_error(kitipde, tmp_path) -> None:
     data = write_mesh_data(tmp_path / "mesh.h5", samples=7)
     more = settings(

@@ -1,5 +1,7 @@
 """How runs begin: who comes first, what is published before anything was learnt, which seeds are missing."""
 
+import hashlib
+import shutil
 from pathlib import Path
 
 import pytest
@@ -169,3 +171,54 @@ def test_weights_that_do_not_fit_are_told_before_anything_is_made(
     with pytest.raises(InputError, match=message):
         new_run(burgers_file, tmp_path / "run", "training.start_from=first", *more)
     assert not (tmp_path / "run").exists()
+
+
+def test_fine_tuning_never_ends_worse_than_it_began(tmp_path, burgers_file) -> None:
+    first = trained(burgers_file, tmp_path / "first", "training.seeds=2")
+    ruinous = ("optimizer.learning_rate=3", "training.epochs=2", f"training.start_from={first.path}")
+    for name, more in {"alone": (), "stacked": ("training.seeds=2", "training.seeds_at_once=2")}.items():
+        run = trained(burgers_file, tmp_path / name, *ruinous, *more)
+        for replica, source in zip(run.replicas, first.replicas, strict=False):
+            facts, expected = replica.facts(), load_file(source.best_path)
+            assert facts["best_epoch"] == 0
+            losses = [row["validation_loss"] for row in replica.metrics()]
+            assert facts["start_validation_loss"] == facts["best_validation_loss"] < min(losses)
+            assert facts["best_validation_loss"] == pytest.approx(source.facts()["best_validation_loss"], rel=1e-5)
+            assert all(torch.equal(tensor, expected[name]) for name, tensor in load_file(replica.best_path).items())
+
+
+def test_a_stopped_start_goes_on_with_its_first_validation(tmp_path, burgers_file) -> None:
+    first = trained(burgers_file, tmp_path / "first")
+    settings = ("optimizer.learning_rate=3", f"training.start_from={first.path}")
+    whole = trained(burgers_file, tmp_path / "whole", *settings)
+    run = new_run(burgers_file, tmp_path / "run", *settings)
+    with pytest.raises(KeyboardInterrupt):
+        train(run, StopAfter(2), print)
+    weights = [load_file(each.replicas[0].best_path) for each in (first, open_run(run.path))]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    train(continue_run(run.path), StopAfter(), print)
+    assert_same(whole.path, run.path)
+    assert open_run(run.path).replicas[0].facts()["best_epoch"] == 0
+
+
+def test_seeds_of_one_run_start_from_the_same_weights_or_not_at_all(tmp_path, burgers_file) -> None:
+    first = trained(burgers_file, tmp_path / "first", "training.epochs=1")
+    run = trained(burgers_file, tmp_path / "run", f"training.start_from={first.path}", "training.epochs=1")
+    killed = new_run(burgers_file, tmp_path / "killed", f"training.start_from={first.path}", "training.epochs=1")
+    start = run.replicas[0].start
+    assert start is not None
+    assert start.identity == hashlib.sha256(first.replicas[0].best_path.read_bytes()).hexdigest()
+    # More seeds of the source change no start: all of this run's are the source's first.
+    shutil.copytree(first.path / "seed-0", first.path / "seed-1")
+    assert continue_run(run.path, seeds=2).replica(1).start == start
+    train(open_run(run.path), StopAfter(), print)
+    shutil.rmtree(first.path)
+    trained(burgers_file, first.path, "training.epochs=2")
+    settings = (run.path / "config.yaml").read_bytes()
+    with pytest.raises(InputError, match=r"run was started from weights that training.start_from=.* no longer holds"):
+        continue_run(run.path, seeds=3)
+    assert (run.path / "config.yaml").read_bytes() == settings
+    with pytest.raises(InputError, match=r"seed 0 would start from another network"):
+        continue_run(killed.path)
+    # What has begun needs the source no more.
+    assert continue_run(run.path).seeds == (0, 1)
