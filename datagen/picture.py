@@ -42,7 +42,7 @@ def draw(data: Dataset, path: Path) -> None:
     figure.suptitle(", ".join([f"{data.path.name}: {data.equation}", *constants]), fontsize="medium")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=130)
+        figure.savefig(path, dpi=130, bbox_inches="tight")
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror}") from error
 

@@ -94,7 +94,7 @@ def main() -> NoReturn:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     _prepare_streams()
     try:
-        code = app(standalone_mode=False)
+        code = app(prog_name="kitipde", standalone_mode=False)
         # Here, where a reader that has gone or a full disk can still be told; not when the interpreter ends.
         sys.stdout.flush()
     except InputError as error:

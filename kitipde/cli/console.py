@@ -42,7 +42,7 @@ def type_command(*words: object) -> None:
 
     arguments = [str(word) for word in words]
     remark(f"\n$ kitipde {shlex.join(arguments)}")
-    code = app(arguments, standalone_mode=False)
+    code = app(arguments, prog_name="kitipde", standalone_mode=False)
     if isinstance(code, int) and code:
         raise typer.Exit(code)
 
