@@ -138,15 +138,16 @@ def _abandon_stdout() -> None:
 
 
 def _wrong_usage(error: typer.TyperException) -> str:
-    """What the parser says, and for an option that is a setting, how settings are given."""
-    message, option = error.format_message(), getattr(error, "option_name", None)
-    if option is None:
-        return message
-    from kitipde.config.foreign import settings_called
+    """What the parser says, or for an option that is a setting, how settings are given."""
+    option = getattr(error, "option_name", None)
+    if option is not None:
+        from kitipde.config.foreign import settings_called
 
-    known = settings_called(option.lstrip("-").replace("-", "_"))
-    hint = f" Settings are given with --set: --set {' or --set '.join(f'{key}=…' for key in known)}." if known else ""
-    return f"{message}{hint}"
+        known = settings_called(option.lstrip("-").replace("-", "_"))
+        if known:
+            ways = " or ".join(f"--set {key}=…" for key in known)
+            return f"no option {option}: settings are given with --set, here {ways}"
+    return error.format_message()
 
 
 def _complain(message: str, code: int) -> int:

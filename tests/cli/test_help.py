@@ -43,9 +43,8 @@ def test_every_help_fits_80_columns_and_is_not_cut_short(kitipde, words: tuple[s
     result = kitipde(*words, "-h")
     assert result.code == 0
     assert max(map(len, result.out.splitlines())) <= 80
-    assert "..." not in re.sub(r"(ARGS\]|[A-Z}\])])\.\.\.", "", result.out).replace("N,N,...", "").replace(
-        "NAME,...", ""
-    )
+    # Where something may be repeated dots say so; behind words they would say that some are missing.
+    assert not re.search(r"[a-z]\.\.\.", result.out)
 
 
 def test_verbs_stand_in_panels_in_the_order_in_which_one_meets_them(kitipde) -> None:
