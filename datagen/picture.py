@@ -44,7 +44,7 @@ def draw(data: Dataset, path: Path) -> None:
     constants = [f"{name} = {data.attributes[name]:g}" for name in ("nu", "alpha") if name in data.attributes]
     figure.suptitle(", ".join([f"{data.path.name}: {data.equation}", *constants]), fontsize="medium")
     with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=130, format=path.suffix[1:])
+        figure.savefig(temporary, dpi=130, bbox_inches="tight", format=path.suffix[1:])
 
 
 def _lines(data: Dataset, new_figure: type) -> "Figure":

@@ -9,14 +9,19 @@ from kitipde.cli import app
 
 _INTRODUCTION = """# Commands
 
-Results go to stdout (a table for people, JSON with `--json`), progress and remarks to stderr.
+Results go to stdout (a table for people, JSON with `--json`), progress, remarks and `wrote FILE (SIZE)` to stderr.
+Tables are as wide as the terminal (or as the variable COLUMNS says) and never break a number.
 
 | exit code | meaning |
 |---|---|
 | 0 | done |
 | 1 | an internal failure: a traceback, please report it |
 | 2 | what was given is wrong: one line says what, and what is allowed; nothing was written |
-| 130 | interrupted; the same command, or `--resume`, goes on |
+| 130, 143 | stopped by Ctrl-C, or by SIGTERM (a scheduler): the same command, or `--resume`, continues |
+
+`kitipde` and `kitipde generate|import|export` alone print their help, and so does `-h` after any verb.
+`kitipde --install-completion` sets up the Tab key for verbs, options, networks and shipped configurations in bash, zsh
+or fish; `--show-completion` prints what it would install.
 """
 
 

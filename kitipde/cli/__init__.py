@@ -94,7 +94,7 @@ def main() -> NoReturn:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     _prepare_streams()
     try:
-        code = app(standalone_mode=False)
+        code = app(prog_name="kitipde", standalone_mode=False)
         # Here, where a reader that has gone or a full disk can still be told; not when the interpreter ends.
         sys.stdout.flush()
     except InputError as error:
@@ -138,15 +138,16 @@ def _abandon_stdout() -> None:
 
 
 def _wrong_usage(error: typer.TyperException) -> str:
-    """What the parser says, and for an option that is a setting, how settings are given."""
-    message, option = error.format_message(), getattr(error, "option_name", None)
-    if option is None:
-        return message
-    from kitipde.config.foreign import settings_called
+    """What the parser says, or for an option that is a setting, how settings are given."""
+    option = getattr(error, "option_name", None)
+    if option is not None:
+        from kitipde.config.foreign import settings_called
 
-    known = settings_called(option.lstrip("-").replace("-", "_"))
-    hint = f" Settings are given with --set: --set {' or --set '.join(f'{key}=…' for key in known)}." if known else ""
-    return f"{message}{hint}"
+        known = settings_called(option.lstrip("-").replace("-", "_"))
+        if known:
+            ways = " or ".join(f"--set {key}=…" for key in known)
+            return f"no option {option}: settings are given with --set, here {ways}"
+    return error.format_message()
 
 
 def _complain(message: str, code: int) -> int:

@@ -53,7 +53,7 @@ def type_command(*words: object) -> None:
     remark(f"\n$ kitipde {shlex.join(arguments)}")
     token = _STEP.set(True)
     try:
-        code = app(arguments, standalone_mode=False)
+        code = app(arguments, prog_name="kitipde", standalone_mode=False)
     except KeyboardInterrupt:
         remark(SAME_COMMAND)
         raise
@@ -153,11 +153,13 @@ def progress(title: str, unit: str) -> Iterator[Callable[[int, int, str], None]]
         TextColumn("{task.fields[note]}", markup=False),
     )
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(title, total=None, rate="", note="")
+        # Where there is nothing to do there is no bar.
+        task = bar.add_task(title, total=None, visible=False, rate="", note="")
 
         def update(done: int, total: int, note: str = "") -> None:
             speed = bar.tasks[task].speed
-            bar.update(task, completed=done, total=total, note=note, rate=f"{speed:.3g} {unit}/s" if speed else "")
+            rate = f"{speed:.3g} {unit}/s" if speed else ""
+            bar.update(task, completed=done, total=total, visible=True, note=note, rate=rate)
 
         yield update
 

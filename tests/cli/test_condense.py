@@ -50,7 +50,7 @@ def test_runs_of_one_name_have_a_figure_each(vanilla_run: Run, tmp_path: Path, m
 
 
 def test_settings_of_the_study_are_refused_for_runs(vanilla_run: Run):
-    with pytest.raises(InputError, match=r"--epochs is of the study of small networks"):
+    with pytest.raises(InputError, match=r"--epochs goes with synthetic"):
         kitipde("condense", vanilla_run.path, "--epochs", 3)
 
 

@@ -1,6 +1,7 @@
 """Errors and forces on a mesh against formulas written out, and the whole way through the command line."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -201,7 +202,7 @@ def test_the_table_json_and_figures(runs, kitipde) -> None:
     result = kitipde("evaluate", *runs, "--maps")
     assert result.code == 0, result.err
     assert all(metric.title in result.out for metric, _ in MESH_METRICS.values())
-    written = [Path(line.removeprefix("wrote ")) for line in result.err.splitlines() if line.startswith("wrote")]
+    written = [Path(path) for path in re.findall(r"^wrote (.*) \(.*\)$", result.err, re.M)]
     assert {path.suffix for path in written} == {".png", ".pdf"}
     assert all(path.stat().st_size > 1000 for path in written)
     rows = json.loads(kitipde("evaluate", *runs, "--json").out)

@@ -162,7 +162,7 @@ def test_a_second_process_on_a_run_is_told_who_holds_it(
     assert first.pid is not None
     os.kill(first.pid, signal.SIGTERM)
     first.join()
-    assert first.exitcode == 130
+    assert first.exitcode == 143
     assert "--resume" in (tmp_path / "log").read_text()
     assert list((tmp_path / "run" / "seed-0" / "checkpoints").iterdir())
     tally("two processes on a run, SIGTERM", "run", 1, [], "the lock names its holder; the state is saved")
