@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-__all__ = ["Fields", "batch_order", "draw"]
+__all__ = ["Fields", "batch_order", "draw", "drawn_frames"]
 
 # Share of a GPU's free memory that data may take; the rest is for the network and its feature maps.
 RESIDENT_SHARE = 0.25
@@ -78,6 +78,23 @@ def draw(values: int, count: int, *seeds: int) -> Int[Tensor, "count"]:
     """Whole numbers below `values`, a function of the seeds."""
     # A word of its own: a seed more than the order of the samples has.
     return torch.randint(values, (count,), generator=_generator(*seeds, 1))
+
+
+def drawn_frames(
+    frames: int, samples: int, seeds: Sequence[int], epoch: int, indices: Sequence[Tensor], device: torch.device
+) -> list[Int[Tensor, "K batch"]]:
+    """One frame of each sample of some steps: a function of seed, epoch and sample.
+
+    Args:
+        frames: to draw from.
+        samples: of the split.
+        seeds: of the K replicas.
+        epoch: from 0.
+        indices: samples of each step.
+        device: where the network is.
+    """
+    drawn = torch.stack([draw(frames, samples, seed, epoch) for seed in seeds])
+    return [drawn.to(index.device).gather(1, index).to(device) for index in indices]
 
 
 def _generator(*seeds: int) -> torch.Generator:

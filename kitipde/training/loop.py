@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import nullcontext
 from dataclasses import asdict
 from typing import Any
 
@@ -12,7 +12,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from kitipde.collisions import advance
-from kitipde.collisions.diagnostics import CollisionStatistics, collect, gap_warning
+from kitipde.collisions.diagnostics import collect, gap_warning
 from kitipde.config import RunConfig
 from kitipde.errors import InputError
 from kitipde.files import write_json
@@ -20,7 +20,7 @@ from kitipde.models import parameter_count
 from kitipde.models.flops import count_flops
 from kitipde.optim.condensation import condensation
 from kitipde.runs import Replica
-from kitipde.training.batches import Fields, batch_order, draw
+from kitipde.training.batches import Fields, batch_order, draw, drawn_frames
 from kitipde.training.checkpoint import Checkpoint, copy_best, forget_after, read_checkpoint, save_checkpoint
 from kitipde.training.ensemble import Ensemble
 from kitipde.training.interrupt import Interrupt
@@ -37,9 +37,6 @@ from kitipde.training.trial import differentiate, trial_loss
 from kitipde.training.trouble import learnt_nothing, refuse_not_finite, target_size, told
 
 __all__ = ["Trainer"]
-
-# Processes look after this many steps of a run whether one of them was asked to stop: looking waits for all of them.
-STEPS_BETWEEN_LOOKS = 8
 
 
 class Trainer:
@@ -118,7 +115,7 @@ class Trainer:
                     self.step += 1
                     self.epoch_seconds = time.monotonic() - started
                     report(self.epoch * self.steps + self.step, training.epochs * self.steps, note)
-                    if self._asked_to_stop(interrupt):
+                    if self.processes.asked_to_stop(interrupt, self.epoch * self.steps + self.step):
                         self._save()
                         raise KeyboardInterrupt
                 note = self._finish_epoch(started)
@@ -151,8 +148,7 @@ class Trainer:
         indices = [self._share(batch) for batch in order.split(training.batch_size, dim=1)][self.step :]
         starts: Sequence[Tensor | int] = [0] * len(indices)
         if training.unroll == "one-step":
-            drawn = torch.stack([draw(frames, samples, seed, self.epoch) for seed in seeds]).to(order.device)
-            starts = [drawn.gather(1, index).to(self.fabric.device) for index in indices]
+            starts = drawn_frames(frames, samples, seeds, self.epoch, indices, self.fabric.device)
         elif training.unroll == "pushforward":
             # The same for all seeds, which stacked replicas cannot do without.
             starts = draw(frames, self.steps, self.epoch).tolist()[self.step :]
@@ -228,7 +224,7 @@ class Trainer:
 
     def _validate(self, rows: Sequence[dict[str, Any]]) -> dict[int, dict[str, Tensor]]:
         """Add the validation loss to each replica's row; returns the weights of those that have never been better."""
-        with self._averaged():
+        with nullcontext() if self.average is None else self.average.in_place():
             validation = self._evaluate(self.validation_fields, self.validation_fields.samples)
             for row, loss in zip(rows, validation, strict=True):
                 row["validation_loss"] = loss
@@ -254,20 +250,14 @@ class Trainer:
         if not self.config.training.validates(self.epoch + 1):
             return
         probe = self._evaluate(self.train_fields, min(self.train_fields.samples, self.validation_fields.samples))
+        # What dies out is not missed in the end; in the first epochs losses fall too fast for the two to be compared.
+        constant = self.config.residual.schedule == "constant"
+        comparable = constant and self.epoch + 1 >= max(2, self.config.training.epochs // 10)
         for row, statistics, without, standing in zip(rows, counted, probe, self.standings, strict=True):
             row["train_loss_without_collisions"] = without
-            self._warn_of_gap(row["train_loss"], without, statistics, standing)
-
-    def _warn_of_gap(
-        self, train: float, without: float, statistics: dict[int, CollisionStatistics], standing: Standing
-    ) -> None:
-        # What dies out is not missed in the end; in the first epochs losses fall too fast for the two to be compared.
-        dies_out = self.config.residual.schedule != "constant"
-        if standing.warned or dies_out or self.epoch + 1 < max(2, self.config.training.epochs // 10):
-            return
-        if warning := gap_warning(train, without, statistics):
-            self.remark(warning)
-            standing.warned = True
+            if comparable and not standing.warned and (text := gap_warning(row["train_loss"], without, statistics)):
+                self.remark(text)
+                standing.warned = True
 
     @torch.no_grad()
     def _evaluate(self, fields: Fields, count: int) -> list[float]:
@@ -282,32 +272,13 @@ class Trainer:
             total += self.forward(inputs, targets).double().sum(dim=(1, 2))
         return (self.processes.total(total) / (count * fields.frames)).tolist()
 
-    @contextmanager
-    def _averaged(self) -> Iterator[None]:
-        """The moving average in place of the weights, if there is one."""
-        if self.average is None:
-            yield
-            return
-        self.average.swap()
-        try:
-            yield
-        finally:
-            self.average.swap()
-
     # --- the end, and being told to stop
-
-    def _stopped(self, standing: Standing) -> bool:
-        training, waited = self.config.training, self.epoch - standing.best_epoch
-        return training.patience is not None and training.validates(self.epoch) and waited >= training.patience
 
     def _finished(self) -> bool:
         """At the last epoch, or one of the replicas stops early: the others then go on without it."""
-        return self.epoch >= self.config.training.epochs or any(map(self._stopped, self.standings))
-
-    def _asked_to_stop(self, interrupt: Interrupt) -> bool:
-        if self.processes.count > 1 and (self.epoch * self.steps + self.step) % STEPS_BETWEEN_LOOKS:
-            return False
-        return self.processes.any(interrupt.requested)
+        return self.epoch >= self.config.training.epochs or any(
+            standing.stopped(self.config.training, self.epoch) for standing in self.standings
+        )
 
     # --- states and facts
 
@@ -403,7 +374,7 @@ class Trainer:
             **provenance(self.fabric.device),
         }
         for replica, standing in zip(self.replicas, self.standings, strict=True):
-            stopped = self._stopped(standing)
+            stopped = standing.stopped(self.config.training, self.epoch)
             finished = stopped or self.epoch >= self.config.training.epochs
             own = {"finished": finished, "stopped_early": stopped, "seed": replica.seed}
             write_json(replica.path / "facts.json", {**own, **standing.facts(self.epoch), **shared})

@@ -1,6 +1,7 @@
 """The optimizer of stacked replicas, its state replica by replica, and what is done to gradients and weights."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -97,9 +98,17 @@ class MovingAverage:
         decay = min(self.decay, (1 + step) / (10 + step))
         torch._foreach_lerp_(self.average, [each.detach() for each in self.parameters], 1 - decay)
 
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        """In this block the parameters are their averages."""
+        self._swap()
+        try:
+            yield
+        finally:
+            self._swap()
+
     @torch.no_grad()
-    def swap(self) -> None:
-        """Exchange weights and average; the second time everything is as before."""
+    def _swap(self) -> None:
         for parameter, average in zip(self.parameters, self.average, strict=True):
             held = parameter.detach().clone()
             parameter.copy_(average)

@@ -6,11 +6,16 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
+from kitipde.training.interrupt import Interrupt
+
 __all__ = ["Processes"]
 
 # Keys of random numbers count the calls of an epoch; those of the processes lie this far apart. Torch's generator on a
 # CPU takes the low 32 bits of a key alone: there multiples of 2^32 over the golden ratio lie apart.
 KEYS_APART = (1 << 40) + 0x9E3779B9
+
+# Processes look after this many steps of a run whether one of them was asked to stop: looking waits for all of them.
+STEPS_BETWEEN_LOOKS = 8
 
 
 class Processes:
@@ -40,6 +45,12 @@ class Processes:
     def any(self, mine: bool) -> bool:
         """Whether it is so in any of them."""
         return mine if self.count == 1 else bool(self.total(torch.tensor(float(mine), device=self.fabric.device)))
+
+    def asked_to_stop(self, interrupt: Interrupt, step: int) -> bool:
+        """Whether one of them was asked to stop, as far as that is looked at after a step of the run."""
+        if self.count > 1 and step % STEPS_BETWEEN_LOOKS:
+            return False
+        return self.any(interrupt.requested)
 
     def gather(self, sums: Iterable[Tensor]) -> None:
         """Add up in the first process what each has counted; the others begin again from zero."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
 
+from kitipde.config import TrainingConfig
 from kitipde.data.mesh import MeshWindows
 from kitipde.data.statistics import FieldStatistics
 from kitipde.data.windows import Windows
@@ -70,6 +71,11 @@ class Standing:
         first = min(epoch, 1) if math.isinf(self.start_loss) else 0
         if not first <= self.best_epoch <= epoch:
             raise ValueError(f"its best epoch is {self.best_epoch} of {epoch}")
+
+    def stopped(self, training: TrainingConfig, epoch: int) -> bool:
+        """Whether the validation loss has not fallen for `training.patience` epochs, after so many."""
+        waited = epoch - self.best_epoch
+        return training.patience is not None and training.validates(epoch) and waited >= training.patience
 
     def facts(self, epochs: int) -> dict[str, Any]:
         """What `facts.json` says of it after some epochs."""

@@ -132,9 +132,8 @@ def test_the_moving_average_follows_its_formula_and_leaves_the_weights() -> None
         average.update(step)
         decay = min(0.8, (1 + step) / (10 + step))
         expected = decay * expected + (1 - decay) * value
-    average.swap()
-    assert math.isclose(parameter.item(), expected, rel_tol=1e-6)
-    average.swap()
+    with average.in_place():
+        assert math.isclose(parameter.item(), expected, rel_tol=1e-6)
     assert parameter.item() == 49.0
 
 
