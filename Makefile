@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test lint types contracts unit test-slow test-gpu faults install docs figures checkpoints clean
+.PHONY: demo test lint types contracts unit test-slow test-gpu faults install docs figures readme checkpoints clean
 
 demo: install
 	$(BIN)/kitipde demo --out demo --overwrite
@@ -61,6 +61,10 @@ docs/notebooks/%.md: docs/notebooks/%.py | .venv/.docs
 		--execute --to notebook --inplace $*.ipynb
 	$(BIN)/jupyter nbconvert --log-level WARN --to markdown --output-dir docs/notebooks build/notebooks/$*.ipynb
 	cp build/notebooks/$*.ipynb docs/notebooks/
+
+# What README shows of the demo: its output and its picture, made again.
+readme: demo
+	$(BIN)/python -P docs/outputs.py
 
 # The figures of docs/mathematics.md, drawn by the program.
 figures: install

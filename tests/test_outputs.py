@@ -76,6 +76,12 @@ def test_the_verdict_follows_from_the_numbers_above_it(page: Path) -> None:
     assert labelled(block, "verdict") == verdict(found, header[1], header[2])
 
 
+def test_every_output_of_the_readme_names_its_command() -> None:
+    named = re.findall(r"^<!-- output of: kitipde (\w+) .* -->\n```text\n", README.read_text(), re.M)
+    assert named == ["compare", "evaluate"]
+    assert len(outputs(README)) == len(named)
+
+
 def test_the_readme_is_short_and_says_first_what_it_is_for_whom_and_what_to_type() -> None:
     lines = README.read_text().splitlines()
     assert len(lines) < 150

@@ -100,3 +100,10 @@ def test_every_command_of_the_readme_exists_with_its_options(command: str, kitip
 def test_every_benchmark_starts(path: Path) -> None:
     command = [sys.executable, "-P", str(path), "--help"]
     assert subprocess.run(command, capture_output=True, text=True).returncode == 0
+
+
+def test_a_notebook_is_offered_the_public_names_and_nothing_else() -> None:
+    import kitipde as package
+
+    assert dir(package) == sorted(package.__all__)
+    assert all(getattr(package, name) is not None for name in package.__all__)

@@ -1,6 +1,7 @@
 """`kitipde compare` as a user types it."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -48,3 +49,14 @@ def test_an_unknown_metric_is_one_line(vanilla_run: Run, kiti_run: Run):
 def test_a_run_is_not_compared_with_itself(vanilla_run: Run):
     with pytest.raises(InputError, match="given twice"):
         kitipde("compare", vanilla_run.path, vanilla_run.path)
+
+
+def test_the_verdict_is_drawn_on_request(
+    vanilla_run: Run, kiti_run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    picture = tmp_path / "new folder" / "verdict.png"
+    kitipde("compare", vanilla_run.path, kiti_run.path, "--plot", picture)
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert f"wrote {picture} (" in capsys.readouterr().err
+    with pytest.raises(InputError, match="it is a folder"):
+        kitipde("compare", vanilla_run.path, kiti_run.path, "--plot", tmp_path)

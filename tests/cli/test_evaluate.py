@@ -27,7 +27,7 @@ def test_the_table_has_a_row_for_each_resolution_and_progress_goes_to_stderr(
     captured = capsys.readouterr()
     rows = [line.split() for line in captured.out.splitlines() if line.strip().startswith("vanilla")]
     assert [row[:2] for row in rows] == [["vanilla", str(n)] for n in (8, 16, 32)]
-    assert "trained at 32; 3 seeds" in captured.out
+    assert "trained at 32; 3 seeds" in " ".join(captured.out.split())
     assert "samples" in captured.err
     assert "evaluate:" not in captured.out
 
