@@ -21,8 +21,8 @@ _CHUNK_VALUES = 2**22
 # A deviation below this many roundings of the mean is rounding itself.
 _ROUNDINGS = 2.0
 
-# Sizes of values that a network may be given unscaled. Beyond them the values, or the factors that bring them to a
-# size of 1, come near the ends of the normal numbers of float32, 2^-126 and 2^128.
+# Sizes of values that a network may be given unscaled. Beyond them the values, or the factors that bring them to a size
+# of 1, come near the ends of the normal numbers of float32, 2^-126 and 2^128.
 _LARGEST, _SMALLEST = 2.0**120, 2.0**-120
 
 

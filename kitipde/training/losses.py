@@ -6,10 +6,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["FLOOR", "loss_units", "relative_l2"]
+__all__ = ["FLOOR", "SMALLEST", "loss_units", "relative_l2"]
 
 FLOOR = 0.03
 """Smallest norm that an error is divided by, as a share of the median norm of the training targets."""
+
+SMALLEST = torch.finfo(torch.float32).tiny
+"""Floor that only a target of zero reaches."""
 
 # Targets below this share of the root mean square are at rest: they say nothing of the size of the others.
 _AT_REST = 1e-3
@@ -35,7 +38,7 @@ def relative_l2(
     prediction: Float[Tensor, "batch frames *grid"],
     target: Float[Tensor, "batch frames *grid"],
     scale: float | Float[Tensor, ""] = 1.0,
-    floor: float | Float[Tensor, ""] = 0.0,
+    floor: float | Float[Tensor, ""] = SMALLEST,
 ) -> Float[Tensor, "batch frames"]:
     """Relative L2 error of each frame, |c(û - u)| / max(|c u|, φ√n), with finite gradient also at an exact fit.
 
@@ -43,11 +46,10 @@ def relative_l2(
         prediction: û.
         target: u.
         scale: c, which brings u to a size near 1.
-        floor: φ, the smallest root mean square over the n points of c u that an error is divided by.
+        floor: φ > 0, the smallest root mean square over the n points of c u that an error is divided by.
     """
     # Autocast would take the norms in half precision.
     with torch.autocast(target.device.type, enabled=False):
         difference = prediction.to(target.dtype) - target
         error, norm = (torch.linalg.vector_norm((scale * field).flatten(2), dim=2) for field in (difference, target))
-        smallest = torch.as_tensor(floor * math.sqrt(target[0, 0].numel()), dtype=norm.dtype, device=norm.device)
-    return error / torch.maximum(norm, smallest.clamp_min(torch.finfo(norm.dtype).tiny))
+    return error / norm.clamp_min(floor * math.sqrt(target[0, 0].numel()))

@@ -16,7 +16,7 @@ from kitipde.models.dropout import key_dropout
 from kitipde.models.rollout import Stepper
 from kitipde.runs import Replica
 from kitipde.training.batches import draw
-from kitipde.training.losses import loss_units, relative_l2
+from kitipde.training.losses import SMALLEST, loss_units, relative_l2
 from kitipde.training.standing import TrainingData
 
 __all__ = ["UNITS", "Objective", "check_scales", "check_unroll", "fit", "make_objective"]
@@ -122,7 +122,7 @@ class Objective(nn.Module):
         self.noise = config.input_noise
         # Seed of the next step's noise: a tensor, so that stacked replicas have one each.
         self.register_buffer("noise_key", torch.zeros((), dtype=torch.long), persistent=False)
-        for name, value in (("noise_size", 1.0), ("loss_scale", 1.0), ("loss_floor", 0.0)):
+        for name, value in (("noise_size", 1.0), ("loss_scale", 1.0), ("loss_floor", SMALLEST)):
             self.register_buffer(name, torch.tensor(value), persistent=False)
 
     def fit(self, data: TrainingData) -> None:

@@ -163,11 +163,10 @@ def test_seeds_at_once_are_seeds_alone(mesh_file, tmp_path, kind: str) -> None:
 
 def first_gradients(path: Path, run: Run, seeds: range) -> tuple[Weights, Weights]:
     """Errors and gradients of the first step, stacked along the seeds, which the optimizer has not touched yet."""
-    with open_dataset(data) as dataset:
+    with open_dataset(path) as dataset:
         windows = load_run_windows(dataset, run.config, range(5))
-    ensemble = Ensemble(
-        [make_objective(run.config, run.replica(seed), TrainingData(windows, windows)) for seed in seeds]
-    ).train()
+    data = TrainingData(windows, windows)
+    ensemble = Ensemble([make_objective(run.config, run.replica(seed), data) for seed in seeds]).train()
     # Each seed has a batch of its own.
     batches = torch.stack([torch.arange(seed, seed + 2) for seed in seeds])
     errors = ensemble(windows.inputs[batches], windows.targets[batches])
