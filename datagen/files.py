@@ -46,6 +46,11 @@ def replacing(path: Path) -> Iterator[Path]:
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         os.replace(temporary, place)
+    except OSError as error:
+        if error.filename is not None and Path(error.filename) == temporary:
+            # What a person knows is the file's own name.
+            error.filename, error.filename2 = str(path), None
+        raise
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)

@@ -1,17 +1,26 @@
 """What a command may write to."""
 
+import errno
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
 from datagen.errors import InputError
+from datagen.files import real
 
 __all__ = ["refuse_folder", "refuse_source", "refuse_taken"]
 
 
 def refuse_folder(out: Path) -> None:
-    """Raise `InputError` if a folder has the name of the file to be made."""
+    """Raise `InputError` if a folder has the name of the file to be made, or its own cannot be written to."""
     if out.is_dir():
         raise InputError(f"cannot write {out}: it is a folder; give the name of a file")
+    # Before any work: the nearest folder that there is has to take it.
+    place = next(parent for parent in real(out).absolute().parents if parent.exists())
+    if not place.is_dir():
+        raise InputError(f"cannot write {out}: {place} is not a folder")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise InputError(f"cannot write {out}: {os.strerror(errno.EACCES)}")
 
 
 def refuse_source(out: Path, sources: Iterable[Path]) -> None:

@@ -6,6 +6,8 @@ import h5py
 import numpy as np
 import pytest
 import xarray
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from scipy.io import savemat
 
 from datagen.errors import InputError
@@ -177,3 +179,71 @@ def test_a_data_set_of_ours_needs_no_import(tmp_path: Path) -> None:
     save_dataset(waves(), tmp_path / "a.h5", DESCRIPTION)
     with pytest.raises(InputError, match="already"):
         import_netcdf(tmp_path / "a.h5", tmp_path / "b.h5", DESCRIPTION)
+
+
+def pdebench(path: Path, samples: int = 5, frames: int = 4, points: int = 8, instants: int = 4) -> np.ndarray:
+    """The layout of PDEBench: no dimension scales, coordinates that are arrays like others."""
+    values = np.random.default_rng(0).standard_normal((samples, frames, points)).astype("float32")
+    with h5py.File(path, "w") as file:
+        file["tensor"] = values
+        file["x-coordinate"] = ((np.arange(points) + 0.5) / points).astype("float32")
+        file["grid"] = np.zeros((points, 3))
+        file["t-coordinate"] = (0.5 * np.arange(instants)).astype("float32")
+    return values
+
+
+def phony(path: Path) -> dict[str, str]:
+    """What xarray calls the axes of `tensor`, by what they are."""
+    with xarray.open_dataset(path, engine="h5netcdf", phony_dims="sort") as source:
+        return dict(zip(("sample", "time", "x"), map(str, source["tensor"].dims), strict=True))
+
+
+@settings(deadline=None, max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(sizes=st.permutations([4, 6, 9]), extra=st.sampled_from([0, 1]))
+def test_arrays_become_coordinates_by_their_new_name(tmp_path: Path, sizes: list[int], extra: int) -> None:
+    path, out = tmp_path / "p.hdf5", tmp_path / "p.h5"
+    samples, frames, points = sizes
+    values = pdebench(path, samples, frames, points, frames + extra)
+    names = {old: new for new, old in phony(path).items()} | {"x-coordinate": "x", "t-coordinate": "time"}
+    told: list[str] = []
+    import_netcdf(path, out, ArrayDescription("advection"), names, ("tensor",), remark=told.append)
+    with open_dataset(out) as data:
+        np.testing.assert_array_equal(data.read("tensor"), values)
+        assert data.length == pytest.approx(1.0, rel=1e-6)
+        assert data.coordinates["x"][0] == pytest.approx(0.5 / points)
+        assert data.times is not None
+        np.testing.assert_allclose(data.times, 0.5 * np.arange(frames))
+    said = f"t-coordinate has {frames + 1} instants for {frames} frames: the first {frames} are taken"
+    assert (said in told) == bool(extra)
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        ({"x-coordinate": "time"}, "x-coordinate has 8 values, and time has 4 points"),
+        ({"x-coordinate": "y"}, "cannot be the coordinate y, since no dimension has this name"),
+        ({"x-coordinate": "sample"}, "only a dimension can be the samples"),
+        ({"grid": "x"}, "grid has 2 axes, and the coordinate x has one"),
+        ({"x-coordinate": "tensor"}, "the new name 'tensor' conflicts"),
+    ],
+)
+def test_arrays_that_are_no_coordinates_are_named(tmp_path: Path, names: dict[str, str], told: str) -> None:
+    path = tmp_path / "p.hdf5"
+    pdebench(path)
+    dims = {old: new for new, old in phony(path).items()}
+    with pytest.raises(InputError, match=told):
+        import_netcdf(path, tmp_path / "p.h5", ArrayDescription("advection"), dims | names)
+    assert not (tmp_path / "p.h5").exists()
+
+
+@pytest.mark.parametrize("name", ["seed", "checksum", "sample_status"])
+def test_variables_with_names_of_the_format_are_refused_and_never_dropped(kitipde, tmp_path: Path, name: str) -> None:
+    waves().rename(shift=name).to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
+    words = ("import", "netcdf", tmp_path / "a.nc", "--out", tmp_path / "a.h5", "--equation", "advection")
+    refused = kitipde(*words)
+    assert refused.code == 2
+    assert f"variable '{name}' has a name that the format uses itself: rename it (--rename {name}=OTHER)" in refused.err
+    assert kitipde(*words, "--rename", f"{name}=mine").code == 0
+    with open_dataset(tmp_path / "a.h5") as data:
+        np.testing.assert_array_equal(data.parameter("mine"), waves()["shift"])
+    assert kitipde(*words, "--overwrite", "--variable", "u").code == 0
