@@ -1,6 +1,7 @@
 """The study of small networks: paired, repeatable, with tables whose intervals are Student's; the theorem's process."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -68,6 +69,15 @@ def test_tables_have_every_network_and_compare_with_its_first_variant(study, dyn
     text = as_markdown(study, dynamics, SHORT)
     assert all(variant in text for variants in NETWORKS.values() for variant in variants)
     json.dumps(as_document(study, dynamics, SHORT), allow_nan=False)
+
+
+def test_one_seed_has_no_interval(study, dynamics):
+    alone = [replace(each, outcomes=each.outcomes[:1]) for each in study]
+    text = as_markdown(alone, dynamics[:1], SHORT)
+    assert "inf" not in text
+    assert "±" not in "".join(line for line in text.splitlines() if line.startswith("|"))
+    assert text.startswith("1 seed, ")
+    assert "without intervals" in text
 
 
 def test_the_interval_is_students():

@@ -70,7 +70,7 @@ def test_a_range_of_whole_numbers_holds_fractions_where_the_setting_takes_them(t
         ("data.resolution=32,64", "it changes what is predicted"),
         ("data.downsample=stride,spectral", "it changes what is predicted"),
         ("data.output_frames=1:4", "it changes what is predicted"),
-        ("data.path=a.h5,b.h5", "trials on other data"),
+        ("data.path=a.h5,b.h5", "the validation losses of trials on other data"),
         ("training.seed=0:9", "a lucky seed would be taken for good settings"),
         ("training.seeds=1:3", "a lucky seed"),
         ("model.region_weight=0:4", "it weighs the errors"),
