@@ -67,10 +67,10 @@ def boundary_source(points: int, strength: float) -> Float64[Tensor, "{points} {
 
 
 def stored_source(points: int, stride: int, strength: float) -> Float64[Tensor, "stored stored"]:
-    """The source on every stride-th point: its mean over the cell around each.
+    """The source on every stride-th point: each point's share goes to the two nearest of these, the nearer one more.
 
     A stride that only picks points keeps the first row and column and loses the last: another source than the one
-    applied. Cells share the points midway between them, so that the mean over the grid and the source's place stay.
+    applied. Shared out, its mean over the grid and its place stay.
 
     Args:
         points: of the grid solved on, along each axis.
@@ -78,15 +78,10 @@ def stored_source(points: int, stride: int, strength: float) -> Float64[Tensor, 
         strength: see `boundary_source`.
     """
     source = boundary_source(points, strength)
-    if stride == 1:
-        return source
-    reach = stride // 2
-    weights = torch.full((2 * reach + 1,), 1 / stride, dtype=torch.float64)
-    if stride % 2 == 0:
-        weights[[0, -1]] /= 2
+    shifts = range(1 - stride, stride)
     for axis in (0, 1):
-        moved = (torch.roll(source, -shift, axis) for shift in range(-reach, reach + 1))
-        source = sum((weight * each for weight, each in zip(weights, moved, strict=True)), torch.zeros_like(source))
+        shares = ((1 - abs(shift) / stride) / stride * torch.roll(source, shift, axis) for shift in shifts)
+        source = sum(shares, torch.zeros_like(source))
     return source[::stride, ::stride]
 
 
@@ -158,7 +153,7 @@ class Heat:
                 "alpha": self.diffusivity,
                 "domain_length": self.length,
                 "source_description": f"{self.source:g} in the first and last row and column, 0 inside"
-                + (f"; on the grid solved on, of which this is the mean around each {stride}. point" * (stride > 1)),
+                + (f", on the grid solved on; shared out here among every {stride}. point" * (stride > 1)),
                 "initial_condition": field_text(self.field),
                 "scheme": "closed form for each Fourier mode",
                 "solve_resolution": self.solve_resolution,

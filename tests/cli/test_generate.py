@@ -62,7 +62,7 @@ def test_flows_are_made_and_made_once(
     assert "d.h5 is complete already" in capsys.readouterr().err
     # What a kill in the last moment leaves behind.
     Path("d.h5.parts").mkdir()
-    Path(".d.h5.1.tmp").write_bytes(b"half")
+    Path(".d.h5.4194305.tmp").write_bytes(b"half")
     assert _run(monkeypatch, *arguments) == 0
     assert [item.name for item in Path().iterdir()] == ["d.h5"]
     assert "d.h5 is complete already" in capsys.readouterr().err

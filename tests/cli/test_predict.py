@@ -128,7 +128,7 @@ def test_predictions_that_are_not_finite_are_refused(line: Run, tmp_path: Path) 
     weights = open_run(copy).replicas[1].best_path
     far = {name: tensor * 1e30 for name, tensor in unpack_weights(weights.read_bytes()).items()}
     weights.write_bytes(pack_weights(far))
-    with pytest.raises(InputError, match="u of the samples 0 to 4 holds values that are not finite"):
+    with pytest.raises(InputError, match="u of samples 0, 1, 2, 3, 4 holds values that are not finite"):
         predict(copy, inputs_alone(tmp_path / "new.h5"), tmp_path / "out.h5")
     assert not (tmp_path / "out.h5").exists()
 

@@ -311,3 +311,23 @@ def test_a_folder_that_cannot_be_imported_leaves_the_file_that_it_was_to_replace
     result = kitipde("import", "meshgraphnets", tmp_path / "set", "--out", tmp_path / "old.h5", "--overwrite")
     assert result.code == 2
     assert (tmp_path / "old.h5").read_text() == "old"
+
+
+def test_a_field_that_float32_would_lose_stays_in_float64(published, tmp_path: Path) -> None:
+    samples = [published.flow(seed, 5, False) for seed in range(3)]
+    for seed, sample in enumerate(samples):
+        waves = np.random.default_rng(seed).standard_normal(sample["pressure"].shape)
+        sample["pressure"] = 101325 + 1e-4 * waves
+    (tmp_path / "set").mkdir()
+    records = (published.example({name: array.tobytes() for name, array in sample.items()}) for sample in samples)
+    (tmp_path / "set" / "train.tfrecord").write_bytes(b"".join(published.record(each) for each in records))
+    meta = json.loads(published.meta(samples[0]))
+    meta["features"]["pressure"]["dtype"] = "float64"
+    (tmp_path / "set" / "meta.json").write_text(json.dumps(meta))
+    out, told = _import(tmp_path / "set", stride=1, velocity="velocity")
+    assert any(line.startswith("pressure is stored in float64") for line in told)
+    with open_dataset(out) as data:
+        stored = data.read("pressure")
+        assert (stored.dtype, data.dtype("density")) == (np.float64, np.float32)
+        np.testing.assert_array_equal(stored, np.stack([sample["pressure"][..., 0] for sample in samples]))
+    assert verify(out).samples == 3

@@ -269,7 +269,8 @@ def mat_files(chance: random.Random, folder: Path, base: Path) -> None:
     else:
         content = chance.choice(sorted(base.glob("*.mat"))).read_bytes()
         source.write_bytes(spoilt(chance, content))
-    if one_line(lambda: import_mat(source, out, MatDescription())):
+    equation = chance.choice(["", "burgers", "navier-stokes", "heat", "darcy"])
+    if one_line(lambda: import_mat(source, out, MatDescription(equation))):
         assert verify(out).samples > 0
     else:
         assert [item.name for item in folder.iterdir()] == ["a.mat"]
