@@ -46,13 +46,15 @@ class InputCheck:
         """
         if not inputs:
             return
-        a, own = inputs[0], next(model.buffers())
-        wanted = f"this model takes a torch tensor of {own.dtype} and shape [{', '.join(self._shape())}]"
+        a, own = inputs[0], next(each for each in model.parameters() if each.is_floating_point())
+        allowed = tuple(dict.fromkeys((own.dtype, *getattr(model, "precisions", ()))))
+        precision = " or ".join(map(str, allowed))
+        wanted = f"this model takes a torch tensor of {precision} and shape [{', '.join(self._shape())}]"
         if not isinstance(a, Tensor):
             kind = f"{type(a).__module__}.{type(a).__name__}".removeprefix("builtins.")
             raise InputError(f"{wanted}, not a {kind}; convert it with torch.as_tensor(a, dtype={own.dtype})")
-        if a.dtype != own.dtype:
-            raise InputError(f"{wanted}, not {a.dtype}; convert with a.to({own.dtype}), or the model with .to(a.dtype)")
+        if a.dtype not in allowed:
+            raise InputError(f"{wanted}, not {a.dtype}; convert with a.to({own.dtype})")
         if not self._fits(a):
             raise InputError(f"{wanted}, not {list(a.shape)}")
         if a.device != own.device:

@@ -22,6 +22,9 @@ class Normalised(nn.Module):
         network: maps [batch, frames, *grid] to [batch, channels, *grid].
     """
 
+    precisions = (torch.float32, torch.float64)
+    """Of inputs that it takes, whatever that of its weights."""
+
     input_mean: Tensor
     input_std: Tensor
     output_mean: Tensor

@@ -34,7 +34,7 @@ from kitipde.training.record import Record, epoch_note
 from kitipde.training.schedule import frames_wanted, learning_rate
 from kitipde.training.standing import Standing, TrainingData
 from kitipde.training.trial import differentiate, trial_loss
-from kitipde.training.trouble import learnt_nothing, refuse_not_finite, target_size, told
+from kitipde.training.trouble import refuse_not_finite, target_size, told
 
 __all__ = ["Trainer"]
 
@@ -124,8 +124,6 @@ class Trainer:
                     self._save()
                     saved = time.monotonic()
             self._write_facts()
-            if text := learnt_nothing(self.replicas, self.standings, self.config, self.size):
-                self.remark(text)
 
     # --- an epoch
 

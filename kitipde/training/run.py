@@ -36,6 +36,7 @@ from kitipde.training.origin import check_start, check_unchanged, start_weights
 from kitipde.training.provenance import forget_peak_memory
 from kitipde.training.record import check_tensorboard
 from kitipde.training.standing import TrainingData
+from kitipde.training.trouble import learnt_nothing, target_size
 
 __all__ = ["continue_run", "has_finished", "start_run", "train"]
 
@@ -144,6 +145,7 @@ def train(run: Run, progress: ProgressLine, remark: Callable[[str], None], fabri
     with held(run.path) if fabric.is_global_zero else nullcontext(), interruptible() as interrupt:
         if fabric.is_global_zero:
             _clear(run.replica(seed) for seed in seeds)
+        trained: list[Replica] = []
         for first in range(0, len(seeds), at_once):
             replicas = [run.replica(seed) for seed in seeds[first : first + at_once]]
             for replica in replicas:
@@ -161,6 +163,11 @@ def train(run: Run, progress: ProgressLine, remark: Callable[[str], None], fabri
                     trainer = Trainer(run.config, data, chosen, fabric, remark, start.state, products)
                     trainer.run(report, interrupt)
                 fabric.barrier()
+                trained += chosen
+        if fabric.is_global_zero:
+            losses = {replica.seed: replica.facts()["best_validation_loss"] for replica in trained}
+            if text := learnt_nothing(losses, run.config, target_size(data)):
+                remark(text)
 
 
 def has_finished(run: Run) -> bool:

@@ -2,7 +2,7 @@
 
 import gc
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
@@ -13,7 +13,7 @@ from kitipde.config import AirfoilOFormerConfig, RunConfig
 from kitipde.data.windows import Windows
 from kitipde.errors import InputError, NoMemoryError, SettingsError, out_of_memory
 from kitipde.runs import Replica
-from kitipde.training.standing import Standing, TrainingData
+from kitipde.training.standing import TrainingData
 
 __all__ = ["learnt_nothing", "refuse_not_finite", "target_size", "told"]
 
@@ -70,31 +70,21 @@ def refuse_not_finite(replica: Replica, epoch: int, config: RunConfig, size: flo
     raise SettingsError(f"the loss of seed {replica.seed} is not finite in epoch {epoch}: {advice}{kept}")
 
 
-def learnt_nothing(
-    replicas: Sequence[Replica], standings: Sequence[Standing], config: RunConfig, size: float
-) -> str | None:
-    """What to say of a training whose networks are no better than a constant, if any is not.
+def learnt_nothing(losses: Mapping[int, float | None], config: RunConfig, size: float) -> str | None:
+    """What to say of networks that are no better than a constant; None if all of them are.
 
     Args:
-        replicas: the seeds.
-        standings: how far each has come.
+        losses: best validation loss of each seed.
         config: settings of the run.
         size: see `target_size`.
     """
-    if isinstance(config.model, AirfoilOFormerConfig):
+    poor = {str(seed): loss for seed, loss in losses.items() if loss is not None and loss >= 1}
+    if isinstance(config.model, AirfoilOFormerConfig) or not poor:
         return None
-    poor = [
-        (str(replica.seed), standing.best_loss)
-        for replica, standing in zip(replicas, standings, strict=True)
-        if standing.best_epoch and standing.best_loss >= 1
-    ]
-    if not poor:
-        return None
-    seeds, losses = zip(*poor, strict=True)
-    which = f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {', '.join(seeds)}"
+    which = f"seed{'s' if len(poor) > 1 else ''} {', '.join(poor)}"
     constant = "zero" if config.data.normalize == "none" else "the mean of the training targets"
     advice = _normalise(config, size) or "train longer, or with another learning rate or network"
-    return f"{which}: a validation loss of {min(losses):.3g} is no better than predicting {constant}; {advice}"
+    return f"{which}: a validation loss of {min(poor.values()):.3g} is no better than predicting {constant}; {advice}"
 
 
 def _normalise(config: RunConfig, size: float) -> str | None:

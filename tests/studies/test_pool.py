@@ -71,7 +71,7 @@ def test_one_file_is_compared_anew_and_only_common_seeds_are_paired(tmp_path) ->
     found = pooled_results([only]).rows[1]
     expected = compare_errors(ERRORS["vanilla"][:3], ERRORS["kiti"][:3])
     assert found.ratio == pytest.approx(expected.ratio, rel=1e-5)
-    assert found.verdict.endswith("(the seeds that both have: 0, 1, 2)")
+    assert found.verdict.endswith("Of the seeds that both have: 0, 1, 2.")
 
 
 def test_few_common_seeds_do_not_throw_the_others_away(tmp_path) -> None:
@@ -79,7 +79,7 @@ def test_few_common_seeds_do_not_throw_the_others_away(tmp_path) -> None:
     found = pooled_results([only]).rows[1]
     expected = compare_errors(ERRORS["vanilla"][:3], ERRORS["kiti"][1:], paired=False)
     assert (found.ratio, found.low) == pytest.approx((expected.ratio, expected.low), rel=1e-5)
-    assert "not paired" in found.verdict
+    assert "Not paired" in found.verdict
 
 
 @pytest.mark.parametrize("change", [{"data": "other"}, {"metric": "rmse"}])
