@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import h5py
+import numpy as np
 import pytest
 import typer
 import yaml
@@ -138,6 +140,9 @@ def test_own_data_go_from_arrays_to_errors(kitipde, tmp_path: Path, monkeypatch:
     found: dict[str, Any] = {}
     exec("\n".join(blocks(page, "python")), found)
     found["source"].rename(sample="batch", x="lon").to_netcdf("mine.nc", engine="h5netcdf")
+    with h5py.File("1D_Advection.hdf5", "w") as file:
+        file["tensor"] = np.random.default_rng(0).standard_normal((10, 4, 16))
+        file["x-coordinate"], file["t-coordinate"] = (np.arange(16) + 0.5) / 16, np.arange(5.0)
     small = {"train": ["--set", "training.epochs=1", "--set", "model.width=16"]}
     for words in commands(page):
         result = kitipde(*words, *small.get(words[0], []))
