@@ -22,8 +22,8 @@ class ResidualConfig(Section):
         kind: `plain` is the addition; `kiti` is equations (2)-(5) of KITINet; `kiti-published` has the signs and
             factors of the published scripts, which push colliding velocities apart; `kiti-acceleration` is the
             "a-edition" of appendix D, where v is an acceleration and velocity is carried from layer to layer; `mixing`
-            is `kiti` without the random direction; `gaussian` adds noise of the variance that random collisions at
-            `target_rate` have; `dropout` drops elements of v.
+            is `kiti` without the random direction; `gaussian` adds normal noise of the variance that the collisions of
+            `kiti` would have, and nothing collides; `dropout` drops elements of v.
         layout: how a feature map becomes particles; `flat` reshapes a sample to (collision_heads, N), `token` splits
             the channels of each grid point to (collision_heads, N), in `channel` each channel's field is one particle.
         collision_heads: d, the dimension of the space in which particles collide; `auto` is half of the channels for

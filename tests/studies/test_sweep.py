@@ -206,8 +206,6 @@ def test_bad_settings_are_told_before_anything_is_made(kitipde, tmp_path, burger
         wrong = kitipde("sweep", config, *options, param)
         assert (wrong.code, wrong.err.count("\n")) == (2, 1)
         assert f"'{key}'" in wrong.err
-    # Noise needs the rate of collisions that it stands for, and no setting gives one.
-    assert kitipde("sweep", config, *options, "residual.kind=plain,gaussian").code == 2
     assert not (tmp_path / "sweep").exists()
     missing = kitipde("sweep", config, "--param", "model.width=4:8")
     assert "no dataset" in missing.err
