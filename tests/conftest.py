@@ -35,6 +35,12 @@ class Outcome:
     err: str
 
 
+@pytest.fixture(autouse=True)
+def wide_terminal(monkeypatch) -> None:
+    """Tables are as wide as they want, wherever the tests are run; tests of the width set their own."""
+    monkeypatch.setenv("COLUMNS", "1000")
+
+
 @pytest.fixture
 def kitipde(monkeypatch, capfd) -> Callable[..., Outcome]:
     """Run a command line in this process, through the same entry as a user's."""

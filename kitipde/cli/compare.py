@@ -26,7 +26,7 @@ def compare(
         int | None, typer.Option(min=1, metavar="N", help="Points per axis.  [default: those of training]")
     ] = None,
     coordinates: Annotated[
-        str | None, typer.Option(help="As for `kitipde evaluate`: interpolated or published.")
+        str | None, typer.Option(metavar="KIND", help="As for `kitipde evaluate`: interpolated or published.")
     ] = None,
     metric: Annotated[
         str,

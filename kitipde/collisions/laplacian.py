@@ -230,7 +230,7 @@ def statistics(
     energy = v.square().sum()
     momentum = torch.linalg.vector_norm(change.sum((0, 1)))
     gained = (change * (2 * v + change)).sum()
-    scale, measured = (energy * v.shape[0] * v.shape[1]).sqrt(), (energy > 0) & energy.isfinite()
+    scale, measured = (energy * v.shape[0] * v.shape[1]).sqrt(), (energy > 0) & (energy + gained).isfinite()
     return torch.stack(
         [
             # collisions per particle, share that collides, momentum and energy gained

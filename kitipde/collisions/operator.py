@@ -296,7 +296,7 @@ def shares(
     momentum: Float[Tensor, ""],
     energy: Float[Tensor, ""],
 ) -> Float[Tensor, "4"]:
-    """The statistics of `collide`; no drift is measured where Σ|v|² leaves the range of the type.
+    """The statistics of `collide`; no drift is measured where Σ|v|² or its change leaves the range of the type.
 
     Args:
         particles: how many there are.
@@ -307,7 +307,7 @@ def shares(
         energy: Σ|v'|² − Σ|v|².
     """
     square = scale.square()
-    measured = (square > 0) & square.isfinite()
+    measured = (square > 0) & (square + energy).isfinite()
     return torch.stack(
         [
             torch.as_tensor(collisions / particles, dtype=scale.dtype, device=scale.device),

@@ -1,5 +1,6 @@
 """Evaluation of real (tiny) runs against the same numbers computed by hand."""
 
+import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace

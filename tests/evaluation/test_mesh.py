@@ -230,7 +230,7 @@ def test_two_runs_are_compared_by_seed(runs, kitipde, metric: str) -> None:
         (("compare", "A", "B", "--metric", "momentum_rms"), "did you mean 'momentum_rmse'?"),
         (("compare", "A", "B", "--metric", "table4_momentum_rmse"), "needs at least 2"),
         (("compare", "A", "B", "--resolution", "64"), "--resolution 64"),
-        (("report", "A"), "runs on a mesh have no report: `kitipde evaluate"),
+        (("report", "A"), "runs on a mesh have no report: see `kitipde evaluate"),
         (("evaluate", "A", "--data", "OTHER"), "has another mesh (192 nodes)"),
     ],
 )

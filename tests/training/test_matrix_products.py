@@ -263,8 +263,7 @@ def test_the_library_is_recorded_and_a_change_is_remarked(tmp_path: Path, burger
     save_checkpoint(replica.checkpoints_path, name, state, 2)
     remarks: list[str] = []
     train(continue_run(run.path), StopAfter(), remarks.append)
-    assert [remark for remark in remarks if "matrix products" in remark] == remarks
-    assert len(remarks) == 1
+    assert len([remark for remark in remarks if "matrix products" in remark]) == 1
     assert replica.facts()["matrix_products"] == "default"
 
 
@@ -279,7 +278,8 @@ def test_states_from_before_it_was_recorded_stay_with_the_default(tmp_path: Path
     save_checkpoint(replica.checkpoints_path, name, state, 2)
     remarks: list[str] = []
     train(continue_run(run.path), StopAfter(), remarks.append)
-    assert (replica.facts()["matrix_products"], remarks) == ("default", [])
+    assert replica.facts()["matrix_products"] == "default"
+    assert not any("matrix products" in remark for remark in remarks)
 
 
 def test_later_seeds_do_as_the_first_did(tmp_path: Path, burgers_file: Path) -> None:
