@@ -17,7 +17,7 @@ def test_an_exported_run_predicts_the_same_and_finds_its_dataset_beside_it(kitip
     )
     (tmp_path / "shared" / vanilla_run.dataset_path.name).symlink_to(vanilla_run.dataset_path)
     results = [kitipde("evaluate", run, "--json") for run in (vanilla_run.path, out)]
-    rows = [[{**row, "run": ""} for row in json.loads(result.out)] for result in results]
+    rows = [[{**row, "run": "", "label": ""} for row in json.loads(result.out)] for result in results]
     assert rows[0] == rows[1]
     assert kitipde("export", "run", vanilla_run.path, "--out", out).code == 2
 
