@@ -1,9 +1,9 @@
 """OFormer on periodic grids: an encoder of the given frames, a decoder that can be asked at any points.
 
-The encoder works on the grid of the training, whatever the grid of its input, which is interpolated there: its
-attention is a mean over points of what is not periodic (rotary positions turn by any angle between the ends of the
-domain) and varies faster than a grid resolves, so that another grid gives other numbers, not better ones. The points
-that the decoder is asked at are those of the input.
+Both work on the grid of the training, whatever the grid of the input: the input is interpolated there, and the
+prediction back (`kitipde.models.coordinates.resample`). Rotary positions and query features vary faster than that grid
+resolves. The attention's mean over its points is therefore no integral, which other grids would give as well, and
+between its points nothing has been learnt.
 
 Encoder: the frames and the coordinates of each point are lifted to `width` channels and pass blocks of linear
 self-attention. Decoder: the points asked for are described by random Fourier features of their coordinates; they look
@@ -41,8 +41,8 @@ class OFormer(nn.Module):
         residual: how each block joins its stream and what a sub-layer adds.
         dimension: number of spatial axes.
         in_channels: frames of the input.
-        trained_on: points along each axis of the grid of the training, on which the encoder works; None for that of its
-            input.
+        trained_on: points along each axis of the grid of the training; None for a network whose inputs are all on one
+            grid.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class OFormer(nn.Module):
         super().__init__()
         self.trained_on = trained_on
         width, latent, scales = config.width, config.latent_width, config.rope_scales
-        self.marches = config.marches
+        self.marches = config.marching == "propagator"
         residuals = iter(make_residuals(residual, 2 * len(scales) + 2))
         # Without normalisation in the blocks the coordinates are kept beside the lifted values.
         self.keeps_coordinates = not config.layer_norm
@@ -92,29 +92,28 @@ class OFormer(nn.Module):
     ) -> Float[Tensor, "batch steps *grid"]:
         """The next `steps` frames on the grid of the input."""
         grid = tuple(a.shape[2:])
-        wanted = grid_coordinates(grid, a.dtype, a.device)
         if self.trained_on is None or self.trained_on == grid:
-            latent = self._latent(a, wanted, wanted)
-        else:
-            given = grid_coordinates(self.trained_on, a.dtype, a.device)
-            latent = self._latent(resample(a, self.trained_on), given, wanted)
-        return self.decoder(latent, wanted, steps).unflatten(-1, grid)
+            return self._predict(a, steps)
+        return resample(self._predict(resample(a, self.trained_on), steps), grid)
+
+    def _predict(self, a: Float[Tensor, "batch in_channels *grid"], steps: int) -> Float[Tensor, "batch steps *grid"]:
+        """The next frames, on the grid of the training."""
+        grid = a.shape[2:]
+        positions = grid_coordinates(grid, a.dtype, a.device)
+        latent = self._latent(a.flatten(2).transpose(1, 2), positions)
+        return self.decoder(latent, positions, steps).unflatten(-1, grid)
 
     def _latent(
-        self,
-        a: Float[Tensor, "batch in_channels *grid"],
-        given: Float[Tensor, "sources dimension"],
-        wanted: Float[Tensor, "targets dimension"],
-    ) -> Float[Tensor, "batch targets latent"]:
-        """What the decoder starts from at the wanted positions, from fields at the given ones."""
-        values, coordinates = a.flatten(2).transpose(1, 2), given.expand(a.shape[0], -1, -1)
-        x = self.lifting(torch.cat([values, coordinates], dim=-1))
+        self, a: Float[Tensor, "batch points in_channels"], positions: Float[Tensor, "points dimension"]
+    ) -> Float[Tensor, "batch points latent"]:
+        coordinates = positions.expand(a.shape[0], -1, -1)
+        x = self.lifting(torch.cat([a, coordinates], dim=-1))
         if self.keeps_coordinates:
             x = torch.cat([x, coordinates], dim=-1)
         for block in self.encoder:
-            x = block(x, given)
-        queries = self.queries(wanted).expand(a.shape[0], -1, -1)
-        return self.cross(queries, self.encoded(x), wanted, given)
+            x = block(x, positions)
+        queries = self.queries(positions).expand(a.shape[0], -1, -1)
+        return self.cross(queries, self.encoded(x), positions, positions)
 
 
 class PointwiseDecoder(nn.Module):
@@ -152,7 +151,7 @@ class LatentMarching(nn.Module):
     ) -> Float[Tensor, "batch steps points"]:
         """The field after each step."""
         z, frames = self.expand(z), []
-        coordinates = positions.expand(z.shape[0], -1, -1)
+        coordinates = positions.expand(len(z), -1, -1)
         for _ in range(steps):
             z = z + self.propagator(torch.cat([self.norm(z), coordinates], dim=-1))
             frames.append(self.head(self.decoded_norm(z)))
