@@ -3,7 +3,7 @@
 import dataclasses
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float
 
 from datagen.airfoil.cases import Airfoil
 from datagen.burgers import Burgers
@@ -30,7 +30,7 @@ def main_field(data: Dataset) -> str:
     return name
 
 
-def initial_field(data: Dataset) -> Float32[np.ndarray, "samples *grid"] | None:
+def initial_field(data: Dataset) -> Float[np.ndarray, "samples *grid"] | None:
     """The state at time 0: as stored, or drawn again from the seed; None if the file tells neither."""
     for name in ("u0", f"initial_{main_field(data)}"):
         if name in data.fields:

@@ -59,6 +59,8 @@ def held(folder: Path) -> Iterator[None]:
             file.seek(0)
             holder = file.read().strip() or "another process"
             raise InputError(f"{folder} is in use by {holder}; wait for it or stop it") from error
+        except OSError as error:
+            raise InputError(f"cannot lock {folder}: {error.strerror}; use a folder whose disk has locks") from error
         file.truncate(0)
         file.write(f"process {os.getpid()} on {platform.node()}")
         file.flush()
@@ -74,5 +76,8 @@ def in_turn(folder: Path) -> Iterator[None]:
         yield
         return
     with (folder / ".lock").open("a", encoding="utf-8") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError as error:
+            raise InputError(f"cannot lock {folder}: {error.strerror}; use a folder whose disk has locks") from error
         yield

@@ -47,10 +47,12 @@ class Seam:
     Attributes:
         axis: which one of the values.
         epsilon: relative rounding of the values as they come.
+        samples: how many have been looked at.
     """
 
     axis: int
     epsilon: float
+    samples: int = 0
     _jumps: list[float] = field(default_factory=list)
     _kinks: list[float] = field(default_factory=list)
     _joints: list[float] = field(default_factory=list)
@@ -68,6 +70,7 @@ class Seam:
         if values.shape[self.axis] < _FEWEST_POINTS:
             self._equal = False
             return
+        self.samples += len(values)
         lines = np.moveaxis(values.astype(np.float64), self.axis, -1)
         lines = lines.reshape(len(lines), -1, lines.shape[-1])
         largest = np.abs(lines).max(axis=(1, 2))

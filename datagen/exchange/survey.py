@@ -135,7 +135,7 @@ class _Look:
                     if one.name in self.precisions:
                         self.precisions[one.name].add(block)
                     for (name, _), seam in self.seams.items():
-                        if name == one.name:
+                        if name == one.name and (seam.undecided or seam.samples < _SAMPLES):
                             seam.add(block)
 
     def refuse_repeated_points(self) -> None:
