@@ -56,7 +56,7 @@ class OFormer(nn.Module):
         super().__init__()
         self.trained_on = trained_on
         width, latent, scales = config.width, config.latent_width, config.rope_scales
-        self.marches = config.marching == "propagator"
+        self.marches = config.marches
         residuals = iter(make_residuals(residual, 2 * len(scales) + 2))
         # Without normalisation in the blocks the coordinates are kept beside the lifted values.
         self.keeps_coordinates = not config.layer_norm
@@ -151,7 +151,7 @@ class LatentMarching(nn.Module):
     ) -> Float[Tensor, "batch steps points"]:
         """The field after each step."""
         z, frames = self.expand(z), []
-        coordinates = positions.expand(len(z), -1, -1)
+        coordinates = positions.expand(z.shape[0], -1, -1)
         for _ in range(steps):
             z = z + self.propagator(torch.cat([self.norm(z), coordinates], dim=-1))
             frames.append(self.head(self.decoded_norm(z)))
