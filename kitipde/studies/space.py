@@ -28,6 +28,7 @@ _FIXED = {
     **dict.fromkeys(("data.train", "data.validation", "data.test"), _SPLITS),
     **dict.fromkeys(("data.target", "data.input_frames", "data.output_frames"), _TARGETS),
     **dict.fromkeys(("data.resolution", "data.downsample"), _TARGETS),
+    "data.normalize": "the validation loss is in standardised units",
     **dict.fromkeys(("training.seed", "training.seeds"), _LUCK),
     "model.region_weight": "it weighs the errors that trials are judged by",
 }
