@@ -175,8 +175,10 @@ def test_strides_change_nothing_and_results_are_those_of_a_double_loop(reference
         torch.testing.assert_close(found.cpu(), of, rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize(("layout", "heads"), [("flat", 4), ("flat", 6), ("token", 2), ("channel", 1)])
-@pytest.mark.parametrize("expanded", [False, True])
+@pytest.mark.parametrize(
+    ("layout", "heads", "expanded"),
+    [("flat", 4, True), ("flat", 6, False), ("flat", 12, True), ("token", 2, True), ("channel", 1, True)],
+)
 def test_feature_maps_of_every_layout_collide_as_on_the_plain_path(layout, heads, expanded):
     # As a cross-attention block has them: the queries are the same for all samples, the channels of a point neighbours.
     generator = torch.Generator().manual_seed(1)
