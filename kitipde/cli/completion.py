@@ -5,7 +5,18 @@ from collections.abc import Callable, Iterable
 __all__ = ["complete_configuration", "complete_from", "complete_metric"]
 
 _METRICS = (
-    *("relative_l2", "relative_h1", "mse", "rmse", "nrmse", "max_error", "band_low", "band_middle", "band_high"),
+    *(
+        "relative_l2",
+        "relative_l2_deviation",
+        "relative_h1",
+        "mse",
+        "rmse",
+        "nrmse",
+        "max_error",
+        "band_low",
+        "band_middle",
+        "band_high",
+    ),
     *("mean_drift", "power_drift", "momentum_rmse", "lift_rmse", "drag_rmse"),
 )
 
