@@ -19,7 +19,7 @@ import numpy as np
 
 __all__ = ["Precision", "is_wide"]
 
-_ERROR_SHARE = 1e-3
+_ERROR_SHARE = 1e-5
 _NOISE_SHARE = 1e-13
 _LARGEST, _LEAST = float(np.finfo(np.float32).max), float(np.finfo(np.float32).tiny)
 

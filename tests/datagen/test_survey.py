@@ -82,7 +82,7 @@ def test_the_deviations_of_a_field_survive_on_every_scale(
             each - each.mean(-1, keepdims=True) for each in (values.astype("float64"), read.astype("float64"))
         )
         scale = float(np.abs(exact).max()) or 1.0
-        assert np.sqrt((((stored - exact) / scale) ** 2).mean()) <= 1.1e-3 * (exact / scale).std()
+        assert np.sqrt((((stored - exact) / scale) ** 2).mean()) <= 1.1e-5 * (exact / scale).std()
     assert verify(tmp_path / "d.h5").samples == 6
 
 
