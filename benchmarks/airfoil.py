@@ -16,8 +16,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
 
-from datagen.airfoil.cases import PRESETS, SOUND, Airfoil, march, steady
-from datagen.airfoil.euler import Duals, Euler, Stream, uniform
+from datagen.equations.airfoil.cases import PRESETS, SOUND, Airfoil, march, steady
+from datagen.equations.airfoil.euler import Duals, Euler, Stream, uniform
 
 _PAPER_SAMPLES = 1100
 

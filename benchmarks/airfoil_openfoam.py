@@ -1,15 +1,15 @@
-"""Flow round NACA 0012 by OpenFOAM's rhoCentralFoam on the grids of `datagen.airfoil`, to compare with.
+"""Flow round NACA 0012 by OpenFOAM's rhoCentralFoam on the grids of `datagen.equations.airfoil`, to compare with.
 
     python -P benchmarks/airfoil_openfoam.py write DIR [--mach 0.5 --angle 1.25 --around 96 --layers 24] [--until 0.025]
     export WM_PROJECT_DIR=/usr/share/openfoam        # Debian's package `openfoam`, 1912; elsewhere source its bashrc
     (cd DIR && checkMesh && rhoCentralFoam)
     python -P benchmarks/airfoil_openfoam.py compare DIR [--figure FILE.png]
 
-The quadrilaterals of the O-grid are OpenFOAM's cells. Its solver is an independent one: cell-centred, the
-central-upwind flux of Kurganov, Noelle and Petrova, van Leer's limiter, one Euler step in time. Units are those of
-`datagen.airfoil.euler`: chord, ρ∞ and a∞ are 1. With --until the case is the impulsive start up to that many seconds
-for a chord of 1 m. Without it the case is the steady flow: it begins with ours, far field included, and goes on for
---time chords per a∞, in which OpenFOAM finds its own; from an impulsive start that would take some hundred of them.
+The quadrilaterals of the O-grid are OpenFOAM's cells. Its solver is an independent one: cell-centred, the central-
+upwind flux of Kurganov, Noelle and Petrova, van Leer's limiter, one Euler step in time. Units are those of
+`datagen.equations.airfoil.euler`: chord, ρ∞ and a∞ are 1. With --until the case is the impulsive start up to that many
+seconds for a chord of 1 m. Without it the case is the steady flow: it begins with ours, far field included, and goes on
+for --time chords per a∞, in which OpenFOAM finds its own; from an impulsive start that would take some hundred of them.
 `compare` prints lift and drag of both; OpenFOAM's come from the pressure that its wall has, that of the first cells.
 """
 
@@ -22,9 +22,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from datagen.airfoil.cases import SOUND, march, steady
-from datagen.airfoil.euler import GAMMA, Duals, Euler, Stream, primitive, uniform
-from datagen.airfoil.mesh import o_grid
+from datagen.equations.airfoil.cases import SOUND, march, steady
+from datagen.equations.airfoil.euler import GAMMA, Duals, Euler, Stream, primitive, uniform
+from datagen.equations.airfoil.o_grid import o_grid
 
 _FAR = 60.0
 _INSTANTS = 26

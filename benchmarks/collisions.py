@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from kitipde.collisions import collect, key_noise, make_residual
-from kitipde.collisions.particles import to_features, to_particles
+from kitipde.collisions.layouts import to_features, to_particles
 from kitipde.config import FNOConfig, ResidualConfig
 from kitipde.memory import keep_freed_memory
 

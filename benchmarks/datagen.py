@@ -35,10 +35,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datagen import burgers
-from datagen.fields import burgers_spectrum, gaussian_field_1d, gaussian_field_2d, vorticity_spectrum
-from datagen.navier_stokes import VorticityEquation, published_forcing, solve
-from datagen.spectral import ETDRK4
+from datagen.equations import burgers
+from datagen.equations.navier_stokes import VorticityEquation, published_forcing, solve
+from datagen.solvers.etdrk4 import ETDRK4
+from datagen.solvers.random_fields import burgers_spectrum, gaussian_field_1d, gaussian_field_2d, vorticity_spectrum
 
 
 @dataclass(frozen=True)

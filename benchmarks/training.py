@@ -119,7 +119,7 @@ def library(case: Case, data: Path) -> float:
     from torch.utils.data import DataLoader
 
     from datagen.store import open_dataset
-    from kitipde.data.windows import load_windows, split_samples
+    from kitipde.problem.windows import load_windows, split_samples
 
     config = resolve_config({}, settings(case, data))
     with open_dataset(data) as opened:

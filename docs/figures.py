@@ -7,7 +7,8 @@ import torch
 from matplotlib.axes import Axes
 from torch import Tensor
 
-from kitipde.collisions.operator import (
+from kitipde.collisions.pairs import pairs_by_coefficient
+from kitipde.collisions.rules import (
     LAWS,
     collide,
     collision_rate,
@@ -15,7 +16,6 @@ from kitipde.collisions.operator import (
     relative_speed,
     velocity_change,
 )
-from kitipde.collisions.selection import pairs_by_coefficient
 from kitipde.optim.collisions import soft_collisions
 from kitipde.reporting.style import colour, new_figure, png, polish
 

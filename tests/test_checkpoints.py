@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from datagen.burgers import Burgers
+from datagen.equations.burgers import Burgers
 from kitipde.runs import load
 
 CHECKPOINTS = Path(__file__).parents[1] / "checkpoints"

@@ -16,9 +16,9 @@ from jaxtyping import Float
 
 from datagen.errors import DamagedError, InputError, UnreadableError, unknown
 from datagen.files import LOCKED, is_locked
-from datagen.resampling import Method, check_grid, downsample
+from datagen.geometry.mesh import MESH_VARIABLES, Mesh
+from datagen.geometry.resampling import Method, check_grid, downsample
 from datagen.store.guard import check_heaps, guarded
-from datagen.store.mesh import MESH_VARIABLES, Mesh
 from datagen.store.writer import (
     FORMAT,
     IDENTITY_VARIABLES,

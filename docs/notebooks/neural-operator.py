@@ -27,7 +27,7 @@ import matplotlib.pyplot as plt
 import torch
 from torch import nn
 
-from datagen.burgers import Burgers, solve
+from datagen.equations.burgers import Burgers, solve
 
 torch.set_num_threads(1)
 torch.manual_seed(0)

@@ -34,8 +34,8 @@ import numpy as np
 import torch
 import xarray
 
-from datagen.exchange.arrays import ArrayDescription, save_dataset
-from datagen.spectral import ETDRK4, angular_wavenumbers
+from datagen.formats.netcdf import ArrayDescription, save_dataset
+from datagen.solvers.etdrk4 import ETDRK4, angular_wavenumbers
 from kitipde.cli import app
 from kitipde.runs import open_run
 

@@ -9,8 +9,8 @@ from datagen.errors import InputError
 from kitipde.cli.console import progress, show_json, show_table, wrote
 
 if TYPE_CHECKING:
-    from kitipde.studies.condense import Setting, Trainings
-    from kitipde.studies.two_phase import Dynamics
+    from kitipde.studies.condensation.experiments import Setting, Trainings
+    from kitipde.studies.condensation.two_phase import Dynamics
 
 __all__ = ["condense"]
 
@@ -41,7 +41,7 @@ def condense(
     The degree of condensation ρ of runs, from their best weights, or of the small networks that the papers study.
     """
     if subject == [_SYNTHETIC]:
-        from kitipde.studies.condense import Setting
+        from kitipde.studies.condensation.experiments import Setting
 
         given = {"deviation": deviation, "learning_rate": learning_rate, "epochs": epochs}
         setting = Setting(**{name: value for name, value in given.items() if value is not None})
@@ -58,7 +58,7 @@ def _runs(paths: list[str], out: Path | None, as_json: bool) -> None:
     from dataclasses import asdict
     from statistics import mean
 
-    from kitipde.evaluation.labels import label_runs
+    from kitipde.evaluation.run_labels import label_runs
     from kitipde.optim.condensation import condensation
     from kitipde.runs import open_run
 
@@ -107,9 +107,9 @@ def _draw_run(run: Any, label: str, out: Path) -> None:
 
 def _synthetic(out: Path, seeds: int, setting: "Setting", as_json: bool) -> None:
     from kitipde.files import write_atomically, write_json
-    from kitipde.studies.condense import NETWORKS, run_study
-    from kitipde.studies.condense_tables import HEADER, as_document, as_markdown, rows_of
-    from kitipde.studies.two_phase import two_phases
+    from kitipde.studies.condensation.experiments import NETWORKS, run_study
+    from kitipde.studies.condensation.tables import HEADER, as_document, as_markdown, rows_of
+    from kitipde.studies.condensation.two_phase import two_phases
 
     out.mkdir(parents=True, exist_ok=True)
     with progress("condense", "trainings") as show:
@@ -130,7 +130,7 @@ def _synthetic(out: Path, seeds: int, setting: "Setting", as_json: bool) -> None
 def _draw_study(out: Path, study: "list[Trainings]", dynamics: "list[Dynamics]") -> None:
     from kitipde.reporting.condensation import degree_figure, heat_map_figure, trajectory_figure
     from kitipde.reporting.style import save
-    from kitipde.studies.condense import ACTIVATIONS, NETWORKS
+    from kitipde.studies.condensation.experiments import ACTIVATIONS, NETWORKS
 
     for network, variants in NETWORKS.items():
         of = {(each.activation, each.variant): each for each in study if each.network == network}

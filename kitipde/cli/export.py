@@ -21,7 +21,7 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the file."
 @app.command()
 def mat(file: File, out: Out, overwrite: Overwrite = False) -> None:
     """MATLAB's format with a, u and t, as the FNO data were published."""
-    from datagen.mat import export_mat
+    from datagen.formats.mat import export_mat
     from datagen.store import open_dataset
 
     refuse_taken(out, overwrite, file)
@@ -33,8 +33,8 @@ def mat(file: File, out: Out, overwrite: Overwrite = False) -> None:
 @app.command()
 def well(file: File, out: Out, overwrite: Overwrite = False) -> None:
     """The layout of The Well."""
+    from datagen.formats.well import export_well
     from datagen.store import open_dataset
-    from datagen.well import export_well
 
     refuse_taken(out, overwrite, file)
     with open_dataset(file) as data, progress("export", "samples") as show:

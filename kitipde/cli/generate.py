@@ -12,7 +12,7 @@ from kitipde.cli.console import progress, remark, wrote
 from kitipde.cli.outputs import refuse_folder
 
 if TYPE_CHECKING:
-    from datagen.generate import Recipe
+    from datagen.generation.generate import Recipe
 
 __all__ = ["app"]
 
@@ -61,8 +61,8 @@ def burgers(
     dry_run: DryRun = False,
 ) -> None:
     """Burgers' equation: pairs u0 -> u(T), exact."""
-    from datagen.burgers import Burgers
-    from datagen.recipes import parse_number
+    from datagen.equations.burgers import Burgers
+    from datagen.equations.registry import parse_number
 
     recipe = Burgers(
         samples, resolution, seed, nu, parse_number("length", length), final_time, frames, solve_resolution
@@ -97,8 +97,8 @@ def navier_stokes(
     dry_run: DryRun = False,
 ) -> None:
     """Navier-Stokes in two dimensions: vorticity in time."""
-    from datagen.navier_stokes import NavierStokes
-    from datagen.recipes import parse_number
+    from datagen.equations.navier_stokes import NavierStokes
+    from datagen.equations.registry import parse_number
 
     side = parse_number("length", length)
     recipe = NavierStokes(
@@ -127,8 +127,8 @@ def heat(
     dry_run: DryRun = False,
 ) -> None:
     """Heat equation in two dimensions with a source, in closed form."""
-    from datagen.heat import Heat
-    from datagen.recipes import parse_number
+    from datagen.equations.heat import Heat
+    from datagen.equations.registry import parse_number
 
     side = parse_number("length", length)
     recipe = Heat(samples, resolution, seed, alpha, frames, interval, source, field, side, solve_resolution)
@@ -166,7 +166,7 @@ def airfoil(
     """Compressible flow (Euler) around NACA airfoils, on a mesh."""
     from dataclasses import replace
 
-    from datagen.airfoil.cases import PRESETS, Airfoil
+    from datagen.equations.airfoil.cases import PRESETS, Airfoil
 
     if preset not in PRESETS:
         raise unknown("preset", preset, PRESETS)
@@ -197,7 +197,7 @@ def recipe(
     dry_run: DryRun = False,
 ) -> None:
     """The dataset that a YAML file describes; the paper's are shipped."""
-    from datagen.recipes import recipe_from
+    from datagen.equations.registry import recipe_from
 
     settings = _settings(file)
     if samples:
@@ -242,8 +242,8 @@ def _make(
     dry_run: bool,
     note: str = "",
 ) -> None:
-    from datagen import generate as making
-    from datagen.machine import Machine
+    from datagen.generation import generate as making
+    from datagen.generation.machine import Machine
 
     machine = Machine.here(device, shard, workers)
     refuse_folder(out)

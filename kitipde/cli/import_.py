@@ -40,8 +40,8 @@ def mat(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the dataset.")] = False,
 ) -> None:
     """The FNO authors' .mat files, MATLAB version 5 to 7.3, and HDF5 files with arrays of the same names."""
-    from datagen.mat import MatDescription, import_mat
-    from datagen.recipes import parse_number
+    from datagen.equations.registry import parse_number
+    from datagen.formats.mat import MatDescription, import_mat
 
     refuse_taken(out, overwrite, file)
     side = parse_number("length", length)
@@ -74,7 +74,7 @@ def meshgraphnets(
 
     The same command continues an import that was interrupted.
     """
-    from datagen.exchange.meshgraphnets import Selection, import_meshgraphnets
+    from datagen.formats.meshgraphnets.records import Selection, import_meshgraphnets
 
     start, stop = _range("frames", frames)
     selection = Selection(tuple(split or ()), stride, start, stop, samples, velocity, dt, check)
@@ -117,8 +117,8 @@ def netcdf(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the dataset.")] = False,
 ) -> None:
     """Your own fields on a uniform periodic grid, from any NetCDF or HDF5 file that xarray opens."""
-    from datagen.exchange.arrays import ArrayDescription, import_netcdf
-    from datagen.recipes import parse_number
+    from datagen.equations.registry import parse_number
+    from datagen.formats.netcdf import ArrayDescription, import_netcdf
 
     refuse_taken(out, overwrite, file)
     names = dict(_assigned("rename", text) for text in rename or ())

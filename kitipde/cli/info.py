@@ -23,7 +23,7 @@ def info(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
     """Show what a dataset holds: grid, settings, statistics."""
-    from datagen.picture import draw
+    from datagen.inspection.picture import draw
     from datagen.store import open_dataset
     from datagen.store.verify import verify as check
 
@@ -45,7 +45,7 @@ def info(
 def _document(data: "Dataset", verified: bool) -> dict[str, Any]:
     from dataclasses import asdict
 
-    from datagen.statistics import field_statistics
+    from datagen.inspection.statistics import field_statistics
 
     hidden = ("config", "identity", "format", "equation", "Conventions", "texts_checksum")
     return {

@@ -239,7 +239,7 @@ def _type(*words: object) -> None:
 
 
 def _condensation(plan: "Study", out: Path) -> None:
-    from kitipde.studies.condensed import condensed_layers, header_of, write_condensed
+    from kitipde.studies.condensation.table7 import condensed_layers, header_of, write_condensed
 
     (problem,) = plan.problems
     layers = condensed_layers([out / problem.name / arm.name for arm in problem.arms])

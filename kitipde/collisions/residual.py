@@ -25,16 +25,16 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from kitipde.collisions.collision import Rule, collided, directions, wished_pairs
-from kitipde.collisions.couples import couples
-from kitipde.collisions.diagnostics import tally, tally_buffer
-from kitipde.collisions.in_sum import CouplesInSum, SumInPlace
-from kitipde.collisions.laplacian import collided_by_matrices
-from kitipde.collisions.noise import normal_like, uniform_like
-from kitipde.collisions.operator import LAWS
-from kitipde.collisions.particles import check_particles, numbers, to_features, to_particles
-from kitipde.collisions.scales import unit_of
+from kitipde.collisions.backends.counter_rng import normal_like, uniform_like
+from kitipde.collisions.backends.eager import Rule, collided, directions, wished_pairs
+from kitipde.collisions.backends.gaussian import collided_by_matrices
+from kitipde.collisions.backends.scales import unit_of
+from kitipde.collisions.backends.two_particles import couples
+from kitipde.collisions.backends.two_particles_in_place import CouplesInSum, SumInPlace
+from kitipde.collisions.layouts import check_particles, numbers, to_features, to_particles
+from kitipde.collisions.rules import LAWS
 from kitipde.collisions.schedule import share
+from kitipde.collisions.statistics import tally, tally_buffer
 from kitipde.config import ResidualConfig
 from kitipde.errors import InputError
 from kitipde.memory import has_points_first
@@ -237,7 +237,7 @@ class CollisionResidual(ScheduledResidual):
             if self.config.noise == "gaussian":
                 moved, statistics = collided_by_matrices(*arguments, *rule, most)
             else:
-                from kitipde.collisions.fused import fused_collided
+                from kitipde.collisions.backends.triton_kernel import fused_collided
 
                 moved, statistics = fused_collided(*arguments, rule, most)
         return moved.reshape(position.shape), statistics

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 
 from datagen.store import open_dataset
-from kitipde.data.windows import split_samples
 from kitipde.errors import InputError
 from kitipde.evaluation.coordinates import coordinates_of
 from kitipde.evaluation.evaluate import evaluate_runs
@@ -16,6 +15,7 @@ from kitipde.evaluation.mesh_records import MeshEvaluation, mesh_metric
 from kitipde.evaluation.records import Evaluation, metric
 from kitipde.evaluation.shared_starts import Arm, compare_arms, starts_of
 from kitipde.evaluation.statistics import Comparison, pair_seeds
+from kitipde.problem.windows import split_samples
 from kitipde.runs import Run, open_run
 
 __all__ = ["RunComparison", "compare_evaluations", "compare_runs"]

@@ -11,16 +11,13 @@ from torch import Tensor, nn
 
 from datagen.store import Dataset, open_dataset
 from kitipde.config import DataConfig
-from kitipde.data.rollouts import check_rollout, times_used
-from kitipde.data.statistics import FieldStatistics
-from kitipde.data.windows import Windows, load_windows, split_samples
 from kitipde.errors import InputError
 from kitipde.evaluation.coordinates import with_coordinates
-from kitipde.evaluation.labels import label_runs
 from kitipde.evaluation.metrics import FrameErrors, Spectra, join, join_spectra, measure, over_rollout, power_above
 from kitipde.evaluation.records import Evaluation, Examples, Measured, merge_resolutions, to_metrics
+from kitipde.evaluation.run_labels import label_runs
 from kitipde.evaluation.storage import fingerprint, read_evaluation, storing, write_evaluation
-from kitipde.evaluation.subject import (
+from kitipde.evaluation.test_data import (
     Subject,
     check_resolutions,
     choose_subject,
@@ -29,6 +26,9 @@ from kitipde.evaluation.subject import (
 )
 from kitipde.memory import give_back_freed_memory
 from kitipde.models.rollout import rollout
+from kitipde.problem.rollouts import check_rollout, times_used
+from kitipde.problem.statistics import FieldStatistics
+from kitipde.problem.windows import Windows, load_windows, split_samples
 from kitipde.runs import Replica, Run, open_run
 
 __all__ = ["BATCH_POINTS", "Progress", "Remark", "evaluate_runs", "trained_replicas", "with_frames"]

@@ -10,10 +10,8 @@ from torch import Tensor
 
 from datagen.store import Dataset, open_dataset
 from kitipde.config import DataConfig
-from kitipde.data.mesh import MeshWindows, load_mesh_windows
 from kitipde.errors import InputError
 from kitipde.evaluation.evaluate import Progress, Remark, trained_replicas, with_frames
-from kitipde.evaluation.labels import label_runs
 from kitipde.evaluation.mesh_metrics import Wall, flow_errors, force_coefficients, stream_of, wall_of
 from kitipde.evaluation.mesh_records import (
     FlowExamples,
@@ -22,9 +20,11 @@ from kitipde.evaluation.mesh_records import (
     read_mesh_evaluation,
     write_mesh_evaluation,
 )
+from kitipde.evaluation.run_labels import label_runs
 from kitipde.evaluation.storage import fingerprint, storing
-from kitipde.evaluation.subject import Subject, choose_subject
+from kitipde.evaluation.test_data import Subject, choose_subject
 from kitipde.models import MeshOperator
+from kitipde.problem.mesh import MeshWindows, load_mesh_windows
 from kitipde.runs import Replica, Run, open_run
 
 __all__ = ["all_on_mesh", "evaluate_mesh_runs"]

@@ -19,10 +19,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from datagen.geometry.mesh import NODE_TYPES
 from datagen.store import Mesh
-from datagen.store.mesh import NODE_TYPES
-from kitipde.data.mesh import momentum
 from kitipde.evaluation.metrics import or_infinite
+from kitipde.problem.mesh import momentum
 
 __all__ = [
     "BATCH",

@@ -13,14 +13,14 @@ import xarray as xr
 from jaxtyping import Float
 
 from datagen.store import Mesh
-from kitipde.data.mesh import FIELDS
 from kitipde.errors import unknown
 from kitipde.evaluation.cost import Cost, run_cost
 from kitipde.evaluation.mesh_metrics import table4
 from kitipde.evaluation.records import Metric
 from kitipde.evaluation.storage import evaluation_folder, read_netcdf, stamps, write_netcdf
-from kitipde.evaluation.subject import Subject
 from kitipde.evaluation.summary import Estimate, estimate
+from kitipde.evaluation.test_data import Subject
+from kitipde.problem.mesh import FIELDS
 from kitipde.runs import Run
 
 __all__ = [

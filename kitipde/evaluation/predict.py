@@ -14,15 +14,15 @@ from torch import Tensor, nn
 
 import kitipde
 from datagen.errors import unknown
-from datagen.resampling import Method, check_grid
+from datagen.geometry.resampling import Method, check_grid
 from datagen.store import Coordinate, Dataset, Layout, Variable, open_dataset
 from datagen.store.ingest import ingest
-from kitipde.data.rollouts import check_rollout
-from kitipde.data.windows import grid_coordinates, refuse_not_finite, split_samples
 from kitipde.errors import InputError
 from kitipde.evaluation.evaluate import BATCH_POINTS, Progress, Remark, trained_replicas
 from kitipde.evaluation.trained_on import seen_samples
 from kitipde.models import rollout
+from kitipde.problem.rollouts import check_rollout
+from kitipde.problem.windows import grid_coordinates, refuse_not_finite, split_samples
 from kitipde.runs import Run, open_run
 
 __all__ = ["predict"]

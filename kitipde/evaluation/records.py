@@ -8,10 +8,10 @@ import torch
 import xarray as xr
 from jaxtyping import Float
 
-from kitipde.data.windows import Windows
 from kitipde.errors import unknown
 from kitipde.evaluation.metrics import FrameErrors, SampleErrors, Spectra, correlation_time, over_rollout
-from kitipde.evaluation.subject import Subject
+from kitipde.evaluation.test_data import Subject
+from kitipde.problem.windows import Windows
 from kitipde.runs import Run
 
 __all__ = ["METRICS", "Evaluation", "Examples", "Measured", "Metric", "merge_resolutions", "metric", "to_metrics"]

@@ -18,7 +18,7 @@ import xarray as xr
 import kitipde
 from kitipde.evaluation.coordinates import coordinates_of
 from kitipde.evaluation.records import Evaluation, Examples
-from kitipde.evaluation.subject import Subject
+from kitipde.evaluation.test_data import Subject
 from kitipde.files import write_atomically
 from kitipde.runs import Replica, Run
 

@@ -2,8 +2,8 @@
 
 A sample counts as seen if the run was trained on it, or its epoch was chosen on it. Two kinds of evidence:
 
-- *By seed and settings.* Files of one recipe whose settings differ in numerical ones only (`datagen.settings`) hold the
-  same samples under the same seeds, on whatever grid.
+- *By seed and settings.* Files of one recipe whose settings differ in numerical ones only
+  (`datagen.equations.settings`) hold the same samples under the same seeds, on whatever grid.
 - *By values.* Otherwise samples are compared on the points that the two grids have in common. They are the same if
   their inputs agree to float32 rounding everywhere, and their targets in the main: a solver that steps otherwise, or
   stores other frames, does not make an input new, another equation does.
@@ -19,13 +19,13 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from datagen.fields import sample_seeds
-from datagen.recipes import physical_settings
-from datagen.settings import declared_in
+from datagen.equations.registry import physical_settings
+from datagen.equations.settings import declared_in
+from datagen.solvers.random_fields import sample_seeds
 from datagen.store import Dataset, open_dataset
-from kitipde.data.mesh import FIELDS
-from kitipde.data.windows import split_samples
 from kitipde.errors import InputError
+from kitipde.problem.mesh import FIELDS
+from kitipde.problem.windows import split_samples
 from kitipde.runs import Run
 
 __all__ = ["SeenSamples", "seen_samples"]

@@ -6,11 +6,11 @@ from torch import Tensor, nn
 
 from kitipde.config import AirfoilOFormerConfig, FNOConfig, ModelConfig, OFormerConfig, RunConfig
 from kitipde.errors import InputError
-from kitipde.models.airfoil import WIDTH
 from kitipde.models.fno import FNO
 from kitipde.models.mesh import PUBLISHED_NODES, MeshOperator
 from kitipde.models.normalised import Normalised
 from kitipde.models.oformer import OFormer
+from kitipde.models.oformer_airfoil import WIDTH
 from kitipde.models.rollout import rollout
 
 __all__ = [

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from kitipde.collisions.noise import uniform_like
+from kitipde.collisions.backends.counter_rng import uniform_like
 
 __all__ = ["KeyedDropout", "key_dropout"]
 

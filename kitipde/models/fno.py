@@ -19,13 +19,13 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from kitipde.collisions.particles import keeps_points
+from kitipde.collisions.layouts import keeps_points
 from kitipde.collisions.residual import make_residuals
 from kitipde.config import FNOConfig, ResidualConfig
 from kitipde.memory import points_first
 from kitipde.models.coordinates import Coordinates
-from kitipde.models.joined import can_join, joined
-from kitipde.models.pointwise import as_matrix_products
+from kitipde.models.cpu.joined import can_join, joined
+from kitipde.models.cpu.pointwise import as_matrix_products
 from kitipde.models.spectral import SpectralConv
 
 __all__ = ["FNO"]

@@ -5,7 +5,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from kitipde.config import AirfoilOFormerConfig, ResidualConfig
-from kitipde.models.airfoil import AirfoilOFormer
+from kitipde.models.oformer_airfoil import AirfoilOFormer
 
 __all__ = ["PUBLISHED_NODES", "MeshOperator"]
 
@@ -52,7 +52,7 @@ class MeshOperator(nn.Module):
         node_type: Int[Tensor, " nodes"],
         region: Bool[Tensor, " nodes"],
     ) -> None:
-        """Take the statistics of the training split, and the mesh (see `kitipde.data.mesh`)."""
+        """Take the statistics of the training split, and the mesh (see `kitipde.problem.mesh`)."""
         given = {"mean": mean, "deviation": deviation, "positions": positions, "node_type": node_type, "region": region}
         for name, value in given.items():
             getattr(self, name).copy_(value)

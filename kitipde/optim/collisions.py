@@ -2,7 +2,7 @@
 
 Neurons i = 1…N of a layer have weights w_i, their positions, and gradients g_i, their velocities, in R^D.
 
-Hard collisions are those of particles (`kitipde.collisions.operator`) without a change of position:
+Hard collisions are those of particles (`kitipde.collisions.rules`) without a change of position:
 
     w_r = |w_i − w_j|,   g_r = |g_i − g_j|,   g_cm = (g_i + g_j)/2                                     (5)
     Δg_ij = g_cm + ½ g_r n_ij − g_i,   n_ij uniform on the unit sphere, n_ji = −n_ij                    (6)
@@ -26,10 +26,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from kitipde.collisions.laplacian import acceptance, laplacian_noise
-from kitipde.collisions.operator import CHUNK, LAWS, Pairs, unit_vectors, velocity_change
-from kitipde.collisions.precision import full_precision, product
-from kitipde.collisions.selection import pairs_at_rate, pairs_by_coefficient
+from kitipde.collisions.backends.gaussian import acceptance, laplacian_noise
+from kitipde.collisions.backends.precision import full_precision, product
+from kitipde.collisions.pairs import pairs_at_rate, pairs_by_coefficient
+from kitipde.collisions.rules import CHUNK, LAWS, Pairs, unit_vectors, velocity_change
 
 __all__ = ["cosines", "hard_collisions", "hard_collisions_in_law", "soft_collisions"]
 
@@ -76,8 +76,8 @@ def hard_collisions_in_law(
 ) -> tuple[Float[Tensor, "replicas N D"], Float[Tensor, "replicas"]]:
     """Equations (5)-(8) with Σ_j ½ g_r n_ij drawn from the normal law of the same mean and covariance.
 
-    N·D random numbers instead of D for each collision (`kitipde.collisions.laplacian` says how good that is), N×N
-    matrices and no synchronisation with the host. Arguments and results are those of `hard_collisions`.
+    N·D random numbers instead of D for each collision (`kitipde.collisions.backends.gaussian` says how good that is),
+    N×N matrices and no synchronisation with the host. Arguments and results are those of `hard_collisions`.
     """
     law = LAWS["kiti"]
     # Only a rate's rounding would need the key.

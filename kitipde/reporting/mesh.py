@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.tri import Triangulation
 
 from datagen.store import Mesh
-from kitipde.data.mesh import FIELDS, REGION
 from kitipde.evaluation.mesh_records import UNITS, MeshEvaluation
+from kitipde.problem.mesh import FIELDS, REGION
 from kitipde.reporting.gallery import figures_folder
 from kitipde.reporting.style import (
     FIELD_MAP,

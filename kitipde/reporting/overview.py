@@ -7,8 +7,8 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 
 from datagen.store import open_dataset
-from kitipde.data.windows import Windows, load_windows, split_samples
 from kitipde.evaluation.records import Evaluation
+from kitipde.problem.windows import Windows, load_windows, split_samples
 from kitipde.reporting.fields import Panel, shared_panels
 from kitipde.reporting.page import Picture
 from kitipde.reporting.style import ERROR_MAP, FIELD_MAP, TRUTH, new_figure, png, polish

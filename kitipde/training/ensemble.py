@@ -13,9 +13,9 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
-from kitipde.data.mesh import MeshWindows
-from kitipde.data.windows import Windows
 from kitipde.errors import InputError
+from kitipde.problem.mesh import MeshWindows
+from kitipde.problem.windows import Windows
 from kitipde.training.objective import Objective
 
 __all__ = ["Ensemble", "Weights"]

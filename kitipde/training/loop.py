@@ -12,7 +12,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from kitipde.collisions import advance
-from kitipde.collisions.diagnostics import collect, gap_warning
+from kitipde.collisions.statistics import collect, gap_warning
 from kitipde.config import RunConfig
 from kitipde.errors import InputError
 from kitipde.files import write_json
@@ -23,18 +23,18 @@ from kitipde.runs import Replica
 from kitipde.training.batches import Fields, batch_order, draw, drawn_frames
 from kitipde.training.checkpoint import Checkpoint, copy_best, forget_after, read_checkpoint, save_checkpoint
 from kitipde.training.ensemble import Ensemble
+from kitipde.training.failures import refuse_not_finite, target_size, told
 from kitipde.training.interrupt import Interrupt
 from kitipde.training.matrix_products import choose_products, recorded_products, using_products
+from kitipde.training.metrics_log import Record, epoch_note
 from kitipde.training.objective import UNITS, Objective, make_objective
 from kitipde.training.optimizer import MovingAverage, clip_gradients, join_states, make_optimizer, state_of
-from kitipde.training.origin import take_weights
 from kitipde.training.processes import Processes
 from kitipde.training.provenance import peak_memory_bytes, provenance
-from kitipde.training.record import Record, epoch_note
 from kitipde.training.schedule import frames_wanted, learning_rate
 from kitipde.training.standing import Standing, TrainingData
 from kitipde.training.trial import differentiate, trial_loss
-from kitipde.training.trouble import refuse_not_finite, target_size, told
+from kitipde.training.warm_start import take_weights
 
 __all__ = ["Trainer"]
 

@@ -5,15 +5,15 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from kitipde.collisions import key_noise
-from kitipde.collisions.noise import normal_like
+from kitipde.collisions.backends.counter_rng import normal_like
 from kitipde.config import RunConfig, TrainingConfig
-from kitipde.data.mesh import MeshWindows, mesh_scaling
-from kitipde.data.statistics import in_units, refuse_constant, refuse_too_large
-from kitipde.data.windows import Windows
 from kitipde.errors import InputError, blaming_settings
 from kitipde.models import MeshOperator, Normalised, build_model
 from kitipde.models.dropout import key_dropout
 from kitipde.models.rollout import Stepper
+from kitipde.problem.mesh import MeshWindows, mesh_scaling
+from kitipde.problem.statistics import in_units, refuse_constant, refuse_too_large
+from kitipde.problem.windows import Windows
 from kitipde.runs import Replica
 from kitipde.training.batches import draw
 from kitipde.training.losses import SMALLEST, loss_units, relative_l2

@@ -11,32 +11,32 @@ import torch
 from lightning_fabric import Fabric
 
 import kitipde
+from datagen.equations.settings import declared_in
 from datagen.files import real
-from datagen.settings import declared_in
 from datagen.store import Dataset, open_dataset
 from kitipde.collisions.residual import check_particles
 from kitipde.config import RunConfig
 from kitipde.config.load import write_config
-from kitipde.data.load import load_run_windows
-from kitipde.data.rollouts import check_rollout, times_used
-from kitipde.data.windows import Windows, split_samples
 from kitipde.denormals import denormals_flushed
 from kitipde.errors import InputError, blaming_settings
 from kitipde.files import held, remove_leftovers, write_atomically
 from kitipde.models import build_model, check_modes, check_rotation, residual_channels
+from kitipde.problem.load import load_run_windows
+from kitipde.problem.rollouts import check_rollout, times_used
+from kitipde.problem.windows import Windows, split_samples
 from kitipde.runs import Replica, Run, RunFacts, open_run
 from kitipde.training.checkpoint import forget_unfinished, has_states, intact_checkpoints
+from kitipde.training.failures import learnt_nothing, target_size
 from kitipde.training.interrupt import interruptible
 from kitipde.training.launch import launch, on_first
 from kitipde.training.loop import Trainer
 from kitipde.training.matrix_products import recorded_products
+from kitipde.training.metrics_log import check_tensorboard
 from kitipde.training.objective import check_scales, check_unroll, fit
 from kitipde.training.optimizer import make_optimizer
-from kitipde.training.origin import check_start, check_unchanged, start_weights
 from kitipde.training.provenance import forget_peak_memory
-from kitipde.training.record import check_tensorboard
 from kitipde.training.standing import TrainingData
-from kitipde.training.trouble import learnt_nothing, target_size
+from kitipde.training.warm_start import check_start, check_unchanged, start_weights
 
 __all__ = ["continue_run", "has_finished", "start_run", "train"]
 

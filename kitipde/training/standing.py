@@ -6,9 +6,9 @@ from functools import cached_property
 from typing import Any
 
 from kitipde.config import TrainingConfig
-from kitipde.data.mesh import MeshWindows
-from kitipde.data.statistics import FieldStatistics
-from kitipde.data.windows import Windows
+from kitipde.problem.mesh import MeshWindows
+from kitipde.problem.statistics import FieldStatistics
+from kitipde.problem.windows import Windows
 
 __all__ = ["Standing", "TrainingData"]
 

@@ -12,8 +12,8 @@ import pytest
 import torch
 import xarray
 
-from datagen.burgers import cole_hopf
-from datagen.recipes import recipe_from
+from datagen.equations.burgers import cole_hopf
+from datagen.equations.registry import recipe_from
 from kitipde.cli import main
 from kitipde.cli.generate import _settings
 

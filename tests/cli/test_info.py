@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from datagen import generate as making
-from datagen.burgers import Burgers
-from datagen.heat import Heat
-from datagen.machine import Machine
-from datagen.navier_stokes import NavierStokes
+from datagen.equations.burgers import Burgers
+from datagen.equations.heat import Heat
+from datagen.equations.navier_stokes import NavierStokes
+from datagen.generation.machine import Machine
 from datagen.store import open_dataset
 from datagen.store.writer import write_file
 from kitipde.cli import main

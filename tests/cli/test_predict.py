@@ -11,7 +11,7 @@ import torch
 import xarray as xr
 
 import kitipde as library
-from datagen.exchange.arrays import ArrayDescription, save_dataset
+from datagen.formats.netcdf import ArrayDescription, save_dataset
 from kitipde.errors import InputError
 from kitipde.evaluation.predict import _instants, predict
 from kitipde.models.weights import pack_weights, unpack_weights

@@ -8,11 +8,11 @@ import os
 import pytest
 import torch
 
-from kitipde.collisions import fused
-from kitipde.collisions.collision import Rule, collided
-from kitipde.collisions.operator import LAWS, collide, collide_adjoint
-from kitipde.collisions.particles import to_particles
-from kitipde.collisions.selection import pairs_by_coefficient
+from kitipde.collisions.backends import triton_kernel as fused
+from kitipde.collisions.backends.eager import Rule, collided
+from kitipde.collisions.layouts import to_particles
+from kitipde.collisions.pairs import pairs_by_coefficient
+from kitipde.collisions.rules import LAWS, collide, collide_adjoint
 
 DEVICE = "cpu" if os.environ.get("TRITON_INTERPRET") == "1" else "cuda"
 

@@ -5,7 +5,7 @@ import copy
 import torch
 
 from kitipde.collisions import make_residuals
-from kitipde.collisions.noise import normal_like
+from kitipde.collisions.backends.counter_rng import normal_like
 from kitipde.config import ResidualConfig
 from tests.collisions.test_residual import features
 

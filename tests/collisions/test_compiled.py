@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from kitipde.collisions.diagnostics import collect
+from kitipde.collisions.statistics import collect
 from tests.collisions.test_residual import features, residual
 
 

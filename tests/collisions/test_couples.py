@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from kitipde.collisions.couples import collide_couples, collide_couples_adjoint, couples
-from kitipde.collisions.operator import LAWS, collide, collide_adjoint
+from kitipde.collisions.backends.two_particles import collide_couples, collide_couples_adjoint, couples
+from kitipde.collisions.rules import LAWS, collide, collide_adjoint
 
 SAMPLES = 7
 
@@ -25,8 +25,8 @@ def random() -> torch.Generator:
 @pytest.mark.parametrize("law", sorted(LAWS))
 def test_results_and_gradients_are_those_of_any_number_of_particles(law, update, shape, order, monkeypatch) -> None:
     # Few enough that the pairs come in several parts.
-    monkeypatch.setattr("kitipde.collisions.operator.CHUNK", 12)
-    monkeypatch.setattr("kitipde.collisions.couples.CHUNK", 12)
+    monkeypatch.setattr("kitipde.collisions.rules.CHUNK", 12)
+    monkeypatch.setattr("kitipde.collisions.backends.two_particles.CHUNK", 12)
     torch.manual_seed(3)
     x, v, gradient = (cloud(shape, order) for _ in range(3))
     pairs = couples(torch.tensor([True, False, True, True, False, True, True]))

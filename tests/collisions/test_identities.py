@@ -5,9 +5,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kitipde.collisions.diagnostics import collect
-from kitipde.collisions.particles import to_features, to_particles
+from kitipde.collisions.layouts import to_features, to_particles
 from kitipde.collisions.residual import make_residual
+from kitipde.collisions.statistics import collect
 from kitipde.config import ResidualConfig
 
 LAYOUTS = ("flat", "token", "channel")

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from kitipde.collisions import collect, make_residual
-from kitipde.collisions.laplacian import acceptance, collided_by_matrices, laplacian_noise
-from kitipde.collisions.operator import LAWS, Pairs, collide, collide_adjoint
-from kitipde.collisions.selection import pairs_at_rate, pairs_by_coefficient
+from kitipde.collisions.backends.gaussian import acceptance, collided_by_matrices, laplacian_noise
+from kitipde.collisions.pairs import pairs_at_rate, pairs_by_coefficient
+from kitipde.collisions.rules import LAWS, Pairs, collide, collide_adjoint
 from kitipde.config import ResidualConfig
 
 KEY = torch.tensor(7)

@@ -7,8 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kitipde.collisions.operator import LAWS, Pairs, collide, collide_adjoint, unit_vectors
-from kitipde.collisions.selection import pairs_at_rate, pairs_by_coefficient
+from kitipde.collisions.pairs import pairs_at_rate, pairs_by_coefficient
+from kitipde.collisions.rules import LAWS, Pairs, collide, collide_adjoint, unit_vectors
 
 sizes = st.tuples(st.integers(1, 3), st.integers(1, 9), st.integers(1, 6))
 seeds = st.integers(0, 2**32 - 1)
@@ -189,6 +189,6 @@ def test_pairs_in_many_chunks_give_the_same_as_in_one(cloud, monkeypatch, partne
     if partners == "one":
         pairs = Pairs(torch.arange(2).repeat_interleave(5), torch.arange(5).repeat(2), torch.arange(5, 10).repeat(2))
     whole, _ = collide(x, v, pairs, generator(), LAWS["mixing"], 1.0, True)
-    monkeypatch.setattr("kitipde.collisions.operator.CHUNK", 12)
+    monkeypatch.setattr("kitipde.collisions.rules.CHUNK", 12)
     parts, _ = collide(x, v, pairs, generator(), LAWS["mixing"], 1.0, True)
     torch.testing.assert_close(whole, parts, rtol=1e-13, atol=1e-13)

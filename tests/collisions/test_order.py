@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from kitipde.collisions.operator import LAWS
+from kitipde.collisions.rules import LAWS
 from kitipde.memory import has_points_first, points_first
 from tests.collisions.test_residual import features, residual
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from kitipde.collisions import make_residual
-from kitipde.collisions.precision import full_precision, gram, product, solve_upper
+from kitipde.collisions.backends.precision import full_precision, gram, product, solve_upper
 from kitipde.config import ResidualConfig
 from kitipde.optim.collisions import hard_collisions, hard_collisions_in_law, soft_collisions
 

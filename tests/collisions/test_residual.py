@@ -16,8 +16,8 @@ from kitipde.collisions import (
     make_residual,
     make_residuals,
 )
-from kitipde.collisions.collision import collided
-from kitipde.collisions.particles import to_features, to_particles
+from kitipde.collisions.backends.eager import collided
+from kitipde.collisions.layouts import to_features, to_particles
 from kitipde.collisions.residual import missing_for_kernels
 from kitipde.config import ResidualConfig
 from kitipde.errors import InputError

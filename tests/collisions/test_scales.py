@@ -8,10 +8,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from kitipde.collisions import collect, make_residual
-from kitipde.collisions.collision import Rule, collided
-from kitipde.collisions.laplacian import acceptance, collided_by_matrices
-from kitipde.collisions.scales import norm, unit_of
-from kitipde.collisions.selection import pairs_at_rate, pairs_by_coefficient
+from kitipde.collisions.backends.eager import Rule, collided
+from kitipde.collisions.backends.gaussian import acceptance, collided_by_matrices
+from kitipde.collisions.backends.scales import norm, unit_of
+from kitipde.collisions.pairs import pairs_at_rate, pairs_by_coefficient
 from kitipde.config import ResidualConfig
 from kitipde.optim.collisions import hard_collisions, hard_collisions_in_law
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from kitipde.collisions.selection import even_roundings
+from kitipde.collisions.pairs import even_roundings
 
 
 @pytest.mark.parametrize("samples", [1, 2, 5, 20, 128, 2560])

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from datagen.airfoil.cases import Airfoil
+from datagen.equations.airfoil.cases import Airfoil
 from datagen.store.writer import write_file
 
 __all__ = ["RECIPE", "write_mesh_data"]

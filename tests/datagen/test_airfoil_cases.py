@@ -9,10 +9,10 @@ import pytest
 import xarray
 
 from datagen import generate as making
-from datagen.airfoil.cases import DENSITY, PRESETS, PRESSURE, SOUND, Airfoil
+from datagen.equations.airfoil.cases import DENSITY, PRESETS, PRESSURE, SOUND, Airfoil
+from datagen.equations.registry import recipe_from
 from datagen.errors import InputError
-from datagen.machine import Machine
-from datagen.recipes import recipe_from
+from datagen.generation.machine import Machine
 from datagen.store import open_dataset
 from datagen.store.verify import verify
 from kitipde.cli.generate import _settings
@@ -35,7 +35,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_file_verifies_and_has_the_schema_of_the_imported_set(path: Path, published, tmp_path: Path) -> None:
-    from datagen.exchange.meshgraphnets import Selection, import_meshgraphnets
+    from datagen.formats.meshgraphnets.records import Selection, import_meshgraphnets
 
     assert verify(path).samples == 5
     published.write_folder(tmp_path / "set", {"train": 1})

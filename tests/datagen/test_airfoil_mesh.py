@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from datagen.airfoil.euler import Duals
-from datagen.airfoil.mesh import naca_contour, o_grid, triangulated
+from datagen.equations.airfoil.euler import Duals
+from datagen.equations.airfoil.o_grid import naca_contour, o_grid, triangulated
 from datagen.errors import InputError
 
 SECTIONS = ("0012", "0006", "2424", "4412", "6409")

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from scipy.io import savemat
 
 from datagen.errors import InputError
-from datagen.exchange.arrays import ArrayDescription, import_netcdf, save_dataset
+from datagen.formats.netcdf import ArrayDescription, import_netcdf, save_dataset
 from datagen.store import open_dataset
 from datagen.store.verify import verify
 from kitipde.config import DataConfig
-from kitipde.data.windows import load_windows
+from kitipde.problem.windows import load_windows
 
 DESCRIPTION = ArrayDescription("advection", constants={"speed": 2.0})
 

@@ -6,10 +6,10 @@ from itertools import pairwise
 import pytest
 import torch
 
-from datagen.burgers import COLE_HOPF_LIMIT, Burgers, cole_hopf, cole_hopf_exponent, etdrk4, solve
+from datagen.equations.burgers import COLE_HOPF_LIMIT, Burgers, cole_hopf, cole_hopf_exponent, etdrk4, solve
 from datagen.errors import InputError
-from datagen.exact import burgers_wave
-from datagen.fields import burgers_spectrum, gaussian_field_1d
+from datagen.solvers.exact import burgers_wave
+from datagen.solvers.random_fields import burgers_spectrum, gaussian_field_1d
 
 
 def _error(one: torch.Tensor, other: torch.Tensor) -> float:

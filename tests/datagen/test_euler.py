@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from datagen.airfoil.cases import march, steady
-from datagen.airfoil.euler import GAMMA, Duals, Euler, Stream, conserved, primitive, uniform
-from datagen.airfoil.mesh import o_grid
+from datagen.equations.airfoil.cases import march, steady
+from datagen.equations.airfoil.euler import GAMMA, Duals, Euler, Stream, conserved, primitive, uniform
+from datagen.equations.airfoil.o_grid import o_grid
 
 
 def _numbers(*values: float) -> Tensor:

@@ -9,15 +9,15 @@ import pytest
 from scipy.io import loadmat, savemat
 
 from datagen import generate as making
-from datagen.burgers import Burgers
+from datagen.equations.burgers import Burgers
+from datagen.equations.heat import Heat
+from datagen.equations.navier_stokes import NavierStokes
 from datagen.errors import InputError
-from datagen.heat import Heat
-from datagen.machine import Machine
-from datagen.mat import MatDescription, export_mat, import_mat
-from datagen.navier_stokes import NavierStokes
+from datagen.formats.mat import MatDescription, export_mat, import_mat
+from datagen.formats.well import export_well
+from datagen.generation.machine import Machine
 from datagen.store import open_dataset
 from datagen.store.verify import verify
-from datagen.well import export_well
 
 FLOW = NavierStokes(samples=3, resolution=16, solve_resolution=32, frames=4)
 
@@ -207,6 +207,6 @@ def test_wrong_descriptions_are_refused(tmp_path: Path) -> None:
 
 def test_export_of_what_the_format_cannot_hold_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = _make(replace(FLOW, samples=1), tmp_path / "ns.h5")
-    monkeypatch.setattr("datagen.mat._LARGEST", 1000)
+    monkeypatch.setattr("datagen.formats.mat._LARGEST", 1000)
     with open_dataset(path) as data, pytest.raises(InputError, match="use `kitipde export well`"):
         export_mat(data, tmp_path / "ns.mat")

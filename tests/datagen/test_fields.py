@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import chi2
 
 from datagen.errors import InputError
-from datagen.fields import (
+from datagen.solvers.random_fields import (
     burgers_spectrum,
     gaussian_field_1d,
     gaussian_field_2d,

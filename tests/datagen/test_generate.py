@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from datagen import generate as making
-from datagen.burgers import Burgers
+from datagen.equations.burgers import Burgers
+from datagen.equations.heat import Heat
+from datagen.equations.navier_stokes import NavierStokes
 from datagen.errors import InputError
-from datagen.heat import Heat
-from datagen.machine import Machine, parse_shard
-from datagen.navier_stokes import NavierStokes
+from datagen.generation.machine import Machine, parse_shard
 from datagen.store import open_dataset
 from datagen.store.verify import verify
 

@@ -7,10 +7,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from datagen.equations.heat import Heat, boundary_source, solve, stored_source
 from datagen.errors import InputError
-from datagen.exact import heat_mode
-from datagen.fields import gaussian_field_2d, vorticity_spectrum
-from datagen.heat import Heat, boundary_source, solve, stored_source
+from datagen.solvers.exact import heat_mode
+from datagen.solvers.random_fields import gaussian_field_2d, vorticity_spectrum
 
 
 @pytest.mark.parametrize("wavevector", [(0, 0), (1, 0), (3, -5), (7, 7), (16, 3)])

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.io import savemat
 
 from datagen.errors import InputError
-from datagen.mat import MatDescription, import_mat
+from datagen.formats.mat import MatDescription, import_mat
 from datagen.store import open_dataset
 
 HEADER = b"MATLAB 7.3 MAT-file, Platform: GLNXA64, Created on: Mon Nov 30 2026"

@@ -12,9 +12,9 @@ import pytest
 import xarray
 
 from datagen.errors import InputError
-from datagen.exchange import meshgraphnets
-from datagen.exchange.meshgraphnets import MeshGraphNets, Selection, import_meshgraphnets
-from datagen.exchange.momentum import decide
+from datagen.formats.meshgraphnets import records
+from datagen.formats.meshgraphnets.momentum import decide
+from datagen.formats.meshgraphnets.records import MeshGraphNets, Selection, import_meshgraphnets
 from datagen.store import open_dataset
 from datagen.store.verify import verify
 from datagen.store.writer import write_file
@@ -129,7 +129,7 @@ def test_an_interrupted_import_continues_and_gives_the_same_file(published, tmp_
     for name in ("whole", "halves"):
         (tmp_path / name).mkdir()
         published.write_folder(tmp_path / name / "set", {"train": 6})
-    monkeypatch.setattr(meshgraphnets, "_PIECE_BYTES", 1)
+    monkeypatch.setattr(records, "_PIECE_BYTES", 1)
     whole, _ = _import(tmp_path / "whole" / "set")
     made = 0
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from datagen.equations.navier_stokes import NavierStokes, VorticityEquation, published_forcing, solve
 from datagen.errors import InputError
-from datagen.exact import forced_from_rest, one_shell
-from datagen.fields import gaussian_field_2d, vorticity_spectrum
-from datagen.navier_stokes import NavierStokes, VorticityEquation, published_forcing, solve
+from datagen.solvers.exact import forced_from_rest, one_shell
+from datagen.solvers.random_fields import gaussian_field_2d, vorticity_spectrum
 
 
 def _error(one: Tensor, other: Tensor) -> float:

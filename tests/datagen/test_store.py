@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datagen.errors import InputError
-from datagen.resampling import downsample
+from datagen.geometry.resampling import downsample
 from datagen.store import Coordinate, Layout, Variable, open_dataset
 from datagen.store.verify import verify
 from datagen.store.writer import merge_files, write_file

@@ -12,18 +12,18 @@ from hypothesis import strategies as st
 
 from datagen import generate as making
 from datagen.errors import InputError
-from datagen.exchange.arrays import ArrayDescription, import_netcdf, save_dataset
-from datagen.exchange.precision import Precision
-from datagen.exchange.seams import Seam
-from datagen.machine import Machine
-from datagen.mat import export_mat
-from datagen.statistics import field_statistics
+from datagen.formats.mat import export_mat
+from datagen.formats.netcdf import ArrayDescription, import_netcdf, save_dataset
+from datagen.formats.precision import Precision
+from datagen.formats.seams import Seam
+from datagen.formats.well import export_well
+from datagen.generation.machine import Machine
+from datagen.inspection.statistics import field_statistics
 from datagen.store import Coordinate, Layout, Variable, open_dataset
 from datagen.store.verify import verify
 from datagen.store.writer import write_file
-from datagen.well import export_well
 from kitipde.config import DataConfig
-from kitipde.data.windows import load_windows
+from kitipde.problem.windows import load_windows
 
 DESCRIPTION = ArrayDescription("waves", length=1.0)
 files = settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datagen.errors import InputError
-from datagen.exchange.crc32c import crc32c, masked_crc32c
-from datagen.exchange.tfrecord import RecordFile, features_of
+from datagen.formats.meshgraphnets.crc32c import crc32c, masked_crc32c
+from datagen.formats.meshgraphnets.tfrecord import RecordFile, features_of
 
 
 def _read_all(path: Path) -> list[dict[str, bytes]]:

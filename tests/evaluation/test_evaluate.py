@@ -12,7 +12,7 @@ import pytest
 import torch
 import xarray as xr
 
-from datagen.heat import Heat
+from datagen.equations.heat import Heat
 from datagen.store.writer import write_file
 from kitipde.errors import InputError
 from kitipde.evaluation import evaluate, evaluate_runs, summarise

@@ -10,15 +10,15 @@ import pytest
 import torch
 import xarray as xr
 
-from datagen.airfoil.cases import DENSITY, PRESSURE, SOUND
-from datagen.airfoil.mesh import triangulated
+from datagen.equations.airfoil.cases import DENSITY, PRESSURE, SOUND
+from datagen.equations.airfoil.o_grid import triangulated
 from datagen.store import open_dataset
 from kitipde.config import DataConfig
-from kitipde.data.mesh import load_mesh_windows
 from kitipde.evaluation.mesh import evaluate_mesh_runs
 from kitipde.evaluation.mesh_metrics import flow_errors, force_coefficients, stream_of, table4, wall_of
 from kitipde.evaluation.mesh_records import MESH_METRICS, MeshEvaluation
 from kitipde.evaluation.summary import estimate
+from kitipde.problem.mesh import load_mesh_windows
 from tests.conftest import settings
 from tests.data.mesh_files import RECIPE, write_mesh_data
 
@@ -118,7 +118,7 @@ def test_without_an_airfoil_there_are_no_forces() -> None:
 @pytest.fixture(scope="module")
 def flow_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Eight flows of the solver on 240 nodes, seven frames."""
-    from datagen.airfoil.cases import Airfoil
+    from datagen.equations.airfoil.cases import Airfoil
     from datagen.store.writer import write_file
 
     recipe = Airfoil(samples=8, around=24, layers=10, far=20.0, frames=7, interval=2e-4)

@@ -14,16 +14,16 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from datagen import generate as making
-from datagen.airfoil.cases import Airfoil
-from datagen.burgers import Burgers
-from datagen.fields import sample_seeds
-from datagen.grids import line
-from datagen.heat import Heat
-from datagen.machine import Machine
-from datagen.navier_stokes import NavierStokes
-from datagen.recipes import physical_settings
-from datagen.settings import numerical, numerical_settings
+from datagen.equations.airfoil.cases import Airfoil
+from datagen.equations.burgers import Burgers
+from datagen.equations.grids import line
+from datagen.equations.heat import Heat
+from datagen.equations.navier_stokes import NavierStokes
+from datagen.equations.registry import physical_settings
+from datagen.equations.settings import numerical, numerical_settings
+from datagen.generation import generate as making
+from datagen.generation.machine import Machine
+from datagen.solvers.random_fields import sample_seeds
 from datagen.store import Layout, Variable, open_dataset
 from datagen.store.writer import write_file
 from kitipde.config.load import resolve_config

@@ -14,8 +14,8 @@ import numpy as np
 import scipy.io
 import torch
 
-from datagen.exchange.meshgraphnets import Selection, import_meshgraphnets
-from datagen.mat import MatDescription, import_mat
+from datagen.formats.mat import MatDescription, import_mat
+from datagen.formats.meshgraphnets.records import Selection, import_meshgraphnets
 from datagen.store import open_dataset
 from datagen.store.verify import verify
 from kitipde.config import RunConfig

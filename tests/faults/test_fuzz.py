@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
 import kitipde
-from datagen.exchange.crc32c import crc32c
+from datagen.formats.meshgraphnets.crc32c import crc32c
 from kitipde.config import RunConfig
 from kitipde.config.load import resolve_config, write_config
 from kitipde.config.text import parse_yaml

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from datagen.exchange.crc32c import crc32c
+from datagen.formats.meshgraphnets.crc32c import crc32c
 from tests.conftest import TINY, settings
 from tests.datagen import mesh_records as published
 from tests.faults.conftest import Commands
@@ -98,7 +98,7 @@ def test_import_gives_the_same_bytes(tmp_path: Path, commands: Commands, tally) 
         assert [item.name for item in path.iterdir()] == ["d.h5"]
 
     # Pieces of the size that a quick test has: one, as by default, could only be begun again.
-    prepare = "from datagen.exchange import meshgraphnets; meshgraphnets._PIECE_BYTES = 1 << 20"
+    prepare = "from datagen.formats.meshgraphnets import records; records._PIECE_BYTES = 1 << 20"
     failures = kill_at_random_moments(commands, tmp_path, words, check, prepare)
     tally("SIGKILL in `import meshgraphnets`", "moments", KILLS, failures, "the same")
 

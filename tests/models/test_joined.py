@@ -11,7 +11,7 @@ from kitipde.collisions import key_noise
 from kitipde.config import FNOConfig, ResidualConfig
 from kitipde.memory import points_first
 from kitipde.models import FNO, fno
-from kitipde.models.joined import joined
+from kitipde.models.cpu.joined import joined
 
 GRIDS = {1: (18,), 2: (9, 16)}
 COUPLES = {"layout": "token", "collision_heads": 4, "coll_coef": "auto"}
@@ -71,7 +71,7 @@ def test_plain_layers_are_the_sum_of_their_parts(dimension, training, monkeypatc
 def test_couples_collide_as_they_do_apart(dimension, kind, update, monkeypatch) -> None:
     calls = counted(monkeypatch)
     # Few enough that the couples come in several parts.
-    monkeypatch.setattr("kitipde.collisions.couples.CHUNK", 30)
+    monkeypatch.setattr("kitipde.collisions.backends.two_particles.CHUNK", 30)
     settings = {**COUPLES, "kind": kind, "target_rate": 0.6, "update_position": update}
     pair = in_both_ways(lambda: model(dimension, **settings), field(dimension), monkeypatch)
     assert len(calls) == 3

@@ -8,8 +8,8 @@ import torch
 
 from kitipde.config import OFormerConfig, ResidualConfig
 from kitipde.models import OFormer, rollout
-from kitipde.models.airfoil import AirfoilOFormer
 from kitipde.models.attention import CrossAttention, GaussianFeatures, SelfAttention, linear_attention, rotate
+from kitipde.models.oformer_airfoil import AirfoilOFormer
 
 DOUBLE = torch.float64
 

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from kitipde.collisions.operator import unit_vectors
-from kitipde.collisions.selection import pairs_by_coefficient
+from kitipde.collisions.pairs import pairs_by_coefficient
+from kitipde.collisions.rules import unit_vectors
 from kitipde.optim.collisions import cosines, hard_collisions, hard_collisions_in_law, soft_collisions
 
 sizes = st.tuples(st.integers(1, 3), st.integers(1, 9), st.integers(1, 6))

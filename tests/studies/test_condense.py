@@ -8,9 +8,16 @@ import pytest
 import torch
 from torch import nn
 
-from kitipde.studies.condense import NETWORKS, Setting, SmallNetwork, make_task, run_study, train_network
-from kitipde.studies.condense_tables import as_document, as_markdown, paired_interval, rows_of, target_variance
-from kitipde.studies.two_phase import two_phases
+from kitipde.studies.condensation.experiments import (
+    NETWORKS,
+    Setting,
+    SmallNetwork,
+    make_task,
+    run_study,
+    train_network,
+)
+from kitipde.studies.condensation.tables import as_document, as_markdown, paired_interval, rows_of, target_variance
+from kitipde.studies.condensation.two_phase import two_phases
 
 SHORT = Setting(width=10, epochs=10, samples=20)
 

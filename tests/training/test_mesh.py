@@ -9,11 +9,11 @@ import torch
 from datagen.store import open_dataset
 from kitipde.config import RunConfig, TrainingConfig
 from kitipde.config.load import read_config, resolve_config
-from kitipde.data.load import load_run_windows
-from kitipde.data.mesh import MeshWindows
 from kitipde.errors import InputError
 from kitipde.models import MeshOperator, build_model, parameter_count
 from kitipde.models.dropout import KeyedDropout, key_dropout
+from kitipde.problem.load import load_run_windows
+from kitipde.problem.mesh import MeshWindows
 from kitipde.runs import Run, open_run
 from kitipde.training.ensemble import Ensemble, Weights
 from kitipde.training.objective import fit, make_objective

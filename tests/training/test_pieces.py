@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from kitipde.config import DataConfig, OptimizerConfig, ScheduleConfig, TrainingConfig
-from kitipde.data.windows import split_samples
 from kitipde.errors import InputError
 from kitipde.models import rollout
+from kitipde.problem.windows import split_samples
 from kitipde.training.batches import Fields, batch_order, draw
 from kitipde.training.losses import relative_l2
 from kitipde.training.objective import Objective

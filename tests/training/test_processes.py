@@ -14,8 +14,8 @@ import torch
 from lightning_fabric import Fabric
 from safetensors.torch import load_file
 
-from kitipde.collisions.collision import directions
-from kitipde.collisions.noise import ROUNDING
+from kitipde.collisions.backends.counter_rng import ROUNDING
+from kitipde.collisions.backends.eager import directions
 from kitipde.runs import open_run
 from kitipde.training.processes import Processes
 from tests.conftest import TINY, settings

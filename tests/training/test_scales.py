@@ -10,16 +10,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datagen.burgers import Burgers
-from datagen.heat import Heat
-from datagen.navier_stokes import NavierStokes
+from datagen.equations.burgers import Burgers
+from datagen.equations.heat import Heat
+from datagen.equations.navier_stokes import NavierStokes
 from datagen.store import Coordinate, Layout, Variable
 from datagen.store.writer import write_file
-from kitipde.data.statistics import FieldStatistics, in_units
 from kitipde.errors import InputError
 from kitipde.evaluation import evaluate_runs
 from kitipde.models.normalised import Normalised
 from kitipde.models.rollout import rollout
+from kitipde.problem.statistics import FieldStatistics, in_units
 from kitipde.training.losses import FLOOR, loss_units, relative_l2
 from kitipde.training.run import start_run
 from tests.training.conftest import new_run, trained

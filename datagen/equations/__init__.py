@@ -1,0 +1,1 @@
+"""Equations: what each data set solves, one a file, and their registry."""

@@ -1,0 +1,41 @@
+"""What the recipes of all equations share: grids, and the words for initial fields."""
+
+import numpy as np
+
+from datagen.errors import InputError
+from datagen.solvers.random_fields import FIELD_CONSTANTS
+from datagen.store.layout import Coordinate
+
+__all__ = ["field_text", "line", "solve_grid", "square"]
+
+
+def solve_grid(resolution: int, solve_resolution: int, least: int) -> int:
+    """The number of points to solve on: the one given, or the least multiple of what is stored that reaches `least`.
+
+    Raises:
+        InputError: the one given is not a multiple of what is stored.
+    """
+    if solve_resolution == 0:
+        return resolution * -(-least // resolution)
+    if solve_resolution < resolution or solve_resolution % resolution:
+        raise InputError(f"solve resolution {solve_resolution} is not a multiple of resolution {resolution}")
+    return solve_resolution
+
+
+def line(points: int, length: float) -> Coordinate:
+    """x on [0, L)."""
+    return Coordinate("x", length * np.arange(points) / points, "1", "position", "X")
+
+
+def square(points: int, length: float) -> tuple[Coordinate, Coordinate]:
+    """x and y on [0, L)²."""
+    values = length * np.arange(points) / points
+    return Coordinate("x", values, "1", "position", "X"), Coordinate("y", values, "1", "position", "Y")
+
+
+def field_text(constant: str) -> str:
+    """The spectrum of the vorticity's initial field, in words for a file."""
+    return (
+        f"Gaussian field, E|w_k|^2 = {FIELD_CONSTANTS[constant]:g} (4 pi^2 |k|^2 + 49)^-2.5, "
+        f"k counted on the domain (constant '{constant}')"
+    )

@@ -1,0 +1,304 @@
+"""Anybody's arrays as a data set: what xarray can hold or open, checked and written in our format.
+
+A problem is described by the names of its dimensions:
+
+    sample   which solution; required
+    time     the instants of the frames, for fields with several; needs a coordinate
+    x, y     places on a uniform periodic grid of [0, L) or [0, L)², as many points along y as along x
+
+A variable with `sample` and `x` is a field of each sample, one with `x` alone a field that all samples share, one with
+`sample` alone a number of each (a viscosity). L is the number of points times their distance: a periodic grid leaves
+the end point out, because it is the first one again. Data that have it are refused by their values
+(`datagen.formats.seams`), and fields that float32 cannot hold are stored in float64 (`datagen.formats.precision`).
+"""
+
+import json
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from textwrap import shorten
+
+import h5py
+import numpy as np
+import xarray
+from jaxtyping import Float64
+
+from datagen.checks import a_file, an_equation, finite, positive
+from datagen.errors import InputError, UnreadableError, unknown
+from datagen.files import LOCKED, is_locked
+from datagen.formats.renaming import renamed
+from datagen.formats.survey import few_of, refuse_other_end_point, surveyed
+from datagen.geometry.mesh import MESH_VARIABLES
+from datagen.store.ingest import ingest
+from datagen.store.layout import Coordinate, Layout, Variable
+from datagen.store.writer import FORMAT, IDENTITY_VARIABLES
+
+__all__ = ["ArrayDescription", "import_netcdf", "save_dataset"]
+
+_SPACE = ("x", "y")
+_DIMENSIONS = ("sample", "time", *_SPACE)
+_RESERVED = ("title", "domain_length", "format", "config", "identity", "equation", "imported", "length", "Conventions")
+# Places that were stored in float32 are right to about a tenth of this share of the domain.
+_ROUNDING = 1e-6
+# A length is given with some digits only; the end point of a grid of 8192 points is a share of 1e-4.
+_DIGITS = 1e-5
+
+
+def warn(text: str) -> None:
+    """What a person should know, as a warning of Python."""
+    warnings.warn(text.removeprefix("warning: "), UserWarning, stacklevel=4)
+
+
+@dataclass(frozen=True)
+class ArrayDescription:
+    """What arrays do not say about themselves.
+
+    Attributes:
+        equation: what they are solutions of, in one word such as "kuramoto-sivashinsky"; a run is evaluated on data of
+            its own equation only.
+        length: L; None: from the coordinate x.
+        constants: numbers that hold for all samples, such as {"nu": 0.1}, kept as attributes of the file.
+    """
+
+    equation: str
+    length: float | None = None
+    constants: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        an_equation(self.equation)
+        if self.length is not None:
+            positive("length", self.length)
+        for name, value in self.constants.items():
+            if not name.isidentifier() or name in _RESERVED:
+                raise InputError(
+                    f"constant '{name}' cannot have this name (allowed: a word that the format does not use)"
+                )
+            finite(f"constant {name}", value)
+
+
+def save_dataset(
+    source: xarray.Dataset,
+    out: Path | str,
+    description: ArrayDescription,
+    progress: Callable[[int, int], None] | None = None,
+    remark: Callable[[str], None] = warn,
+) -> None:
+    """Write arrays as a data set that every command of the program takes.
+
+    Samples are read piece by piece, so that lazy arrays may be larger than memory. Fields are stored in float32, or in
+    float64 where float32 would lose their deviations; numbers of a sample in float64.
+
+    Args:
+        source: variables with the dimensions `sample`, `time`, `x`, `y`, in any order.
+        out: the file to make.
+        description: what the arrays do not say.
+        progress: called with (samples done, samples).
+        remark: told what a person should know, such as a field that jumps across the border; by default a warning.
+
+    Raises:
+        InputError: dimensions, coordinates or variables that do not fit, a grid that has the end point of its period,
+            values that are not finite, or a folder that cannot be written to.
+    """
+    if str(source.attrs.get("format", "")) == FORMAT:
+        # Taken from a data set of ours: a new one counts for itself.
+        source = source.drop_vars([name for name in IDENTITY_VARIABLES if name in source.variables])
+    length = _length(source, description)
+    grid = tuple(axis for axis in _SPACE if axis in source.dims)
+    variables = tuple(_variable(str(name), array, grid) for name, array in source.data_vars.items())
+    own = [variable for variable in variables if variable.per_sample and variable.is_field]
+    if not own:
+        raise InputError(
+            f"no variable is a field of each sample, with the dimensions sample and x (found: {_found(source)})"
+        )
+    coordinates = (*_times(source), *_axes(source, length))
+    layout = Layout(
+        description.equation,
+        json.dumps({"equation": description.equation, "imported": True, "length": length, **description.constants}),
+        coordinates,
+        variables,
+        {"title": f"imported: {description.equation}", "domain_length": length, **description.constants},
+        {variable.name: _values(source, variable) for variable in variables if not variable.per_sample},
+    )
+    per_sample = [variable for variable in variables if variable.per_sample]
+
+    def read(samples: slice) -> dict[str, np.ndarray]:
+        piece = source.isel(sample=samples)
+        return {variable.name: _values(piece, variable) for variable in per_sample}
+
+    samples = source.sizes["sample"]
+    ingest(Path(out), surveyed(layout, samples, read, remark), samples, read, progress)
+
+
+def import_netcdf(
+    path: Path,
+    out: Path,
+    description: ArrayDescription,
+    names: Mapping[str, str] | None = None,
+    variables: tuple[str, ...] = (),
+    progress: Callable[[int, int], None] | None = None,
+    remark: Callable[[str], None] = warn,
+    drop_endpoint: tuple[str, ...] = (),
+) -> None:
+    """Turn a NetCDF file into a data set.
+
+    Args:
+        path: NetCDF-3, NetCDF-4, or HDF5.
+        out: the file to make.
+        description: what the file does not say.
+        names: what its dimensions and variables are to be called, by the names they have. A variable that gets the name
+            of a dimension becomes its coordinate.
+        variables: which are taken, by their new names; empty: all.
+        progress: called with (samples done, samples).
+        remark: told what a person should know; by default a warning.
+        drop_endpoint: axes ("x", "y") whose last point repeats the first and is left out.
+
+    Raises:
+        InputError: no such file, not NetCDF, unknown names, or what `save_dataset` refuses.
+    """
+    a_file(path)
+    with _opened(path) as source:
+        if str(source.attrs.get("format", "")) == FORMAT:
+            raise InputError(f"{path} is a data set of ours already: nothing has to be imported")
+        source = renamed(source, names or {}, path, remark)
+        for name in variables:
+            if name not in source.data_vars:
+                raise unknown(f"variable in {path}", name, map(str, source.data_vars))
+        source = source[list(variables)] if variables else source
+        for axis in drop_endpoint:
+            source = _without_end_point(source, axis)
+        save_dataset(source, out, description, progress, remark)
+
+
+def _without_end_point(source: xarray.Dataset, axis: str) -> xarray.Dataset:
+    if axis not in source.dims or axis not in _SPACE or "sample" not in source.dims:
+        raise InputError(f"--drop-endpoint {axis}: the data have no axis of this name (found: {_found(source)})")
+    few = source.isel(sample=few_of(source.sizes["sample"]))
+    along = {
+        str(name): (array.transpose("sample", ...).to_numpy(), array.transpose("sample", ...).dims.index(axis))
+        for name, array in few.data_vars.items()
+        if {"sample", axis} <= set(array.dims)
+    }
+    refuse_other_end_point(axis, along)
+    return source.isel({axis: slice(-1)})
+
+
+def _opened(path: Path) -> xarray.Dataset:
+    try:
+        with warnings.catch_warnings():
+            # Of dimensions without a scale: what they lack is told with the names that stand for them.
+            warnings.filterwarnings("ignore", message=".*phony_dims")
+            # Without decoding: "days since" would turn instants into dates.
+            return xarray.open_dataset(path, decode_times=False)
+    except Exception as error:  # each of xarray's readers has errors of its own
+        with open(path, "rb") as file:
+            known = file.read(3).startswith((b"CDF", b"\x1f\x8b")) or h5py.is_hdf5(path)
+        if is_locked(error):
+            raise UnreadableError(f"{path} {LOCKED}") from error
+        if not known:
+            raise InputError(
+                f"{path} cannot be read as NetCDF: it is of another kind "
+                "(allowed: NetCDF-3, NetCDF-4, HDF5 with dimension scales; `kitipde import mat` is for .mat files)"
+            ) from error
+        raise InputError(f"{path} cannot be read as NetCDF: {shorten(str(error), 200, placeholder=' …')}") from error
+
+
+def _variable(name: str, array: xarray.DataArray, grid: tuple[str, ...]) -> Variable:
+    dims = tuple(one for one in _DIMENSIONS if one in array.dims)
+    space = tuple(one for one in dims if one in _SPACE)
+    is_field = bool(space) and space == grid and ("sample" in dims or "time" not in dims)
+    if len(dims) != array.ndim or not (is_field or dims == ("sample",)):
+        places = ", ".join(grid)
+        raise InputError(
+            f"variable '{name}' has the dimensions ({', '.join(map(str, array.dims))}); "
+            f"allowed here: (sample), ({places}), (sample, {places}) and (sample, time, {places})"
+        )
+    if name in MESH_VARIABLES or name in _DIMENSIONS or name in IDENTITY_VARIABLES:
+        raise InputError(
+            f"variable '{name}' has a name that the format uses itself: rename it (--rename {name}=OTHER), or choose "
+            "those to take (--variable)"
+        )
+    if array.dtype.kind not in "fiub":
+        raise InputError(f"variable '{name}' is of the type {array.dtype} (allowed: real numbers)")
+    units, words = (str(array.attrs.get(key, default)) for key, default in (("units", "1"), ("long_name", name)))
+    return Variable(name, dims, units, words, "float32" if space else "float64")
+
+
+def _values(source: xarray.Dataset, variable: Variable) -> np.ndarray:
+    return source[variable.name].transpose(*variable.dims).to_numpy()
+
+
+def _length(source: xarray.Dataset, description: ArrayDescription) -> float:
+    """L from the description, or from the steps of x; both must agree."""
+    if "sample" not in source.dims or "x" not in source.dims:
+        raise InputError(f"the dimensions sample and x are needed (found: {_found(source)})")
+    for name in ("sample", "x"):
+        if source.sizes[name] < 1:
+            raise InputError(f"the dimension {name} is empty")
+    points = source.sizes["x"]
+    if source.sizes.get("y", points) != points:
+        raise InputError(f"the grid has {points} points along x and {source.sizes['y']} along y (allowed: a square)")
+    length = description.length
+    for axis in _SPACE:
+        if axis not in source.coords or axis not in source.dims:
+            continue
+        steps = np.diff(_numbers(source, axis))
+        found = points * float(steps.mean()) if len(steps) else 0.0
+        if not len(steps) or found <= 0 or np.ptp(steps) > _ROUNDING * found:
+            raise InputError(f"the coordinate {axis} is not equally spaced and rising, which a periodic grid is")
+        length = found if length is None else length
+        if abs(found - length) > _DIGITS * length:
+            raise InputError(_misfit(axis, points, found, length))
+    if length is None:
+        raise InputError("the length of the domain is not known: give x a coordinate, or say the length")
+    return length
+
+
+def _misfit(axis: str, points: int, found: float, length: float) -> str:
+    text = f"{points} steps along {axis} make {found:.6g}, not the length {length:.6g}"
+    if np.isclose(found * (points - 1) / points, length, rtol=1e-4):
+        return (
+            f"{text}: leave out the end point of the grid, which on a periodic domain is the first one again "
+            f"(--drop-endpoint {axis}; in Python source.isel({axis}=slice(-1)))"
+        )
+    return text
+
+
+def _axes(source: xarray.Dataset, length: float) -> list[Coordinate]:
+    axes = []
+    for axis in _SPACE:
+        if axis in source.dims:
+            points = source.sizes[axis]
+            start = float(_numbers(source, axis)[0]) if axis in source.coords else 0.0
+            places = start + length * np.arange(points) / points
+            units = str(source[axis].attrs.get("units", "1")) if axis in source.coords else "1"
+            axes.append(Coordinate(axis, places, units, "position", axis.upper()))
+    return axes
+
+
+def _times(source: xarray.Dataset) -> list[Coordinate]:
+    if "time" not in source.coords:
+        if "time" in source.dims:
+            raise InputError("the frames have no instants: give the dimension time a coordinate")
+        return []
+    instants = _numbers(source, "time")
+    if instants.ndim > 1 or not (np.diff(np.atleast_1d(instants)) > 0).all():
+        raise InputError("the coordinate time is not rising")
+    return [Coordinate("time", instants, str(source["time"].attrs.get("units", "1")), "time", "T")]
+
+
+def _numbers(source: xarray.Dataset, name: str) -> Float64[np.ndarray, "..."]:
+    values = source[name].to_numpy()
+    if values.dtype.kind not in "fiu" or not np.isfinite(values).all():
+        raise InputError(f"the coordinate {name} holds {values.dtype} (allowed: finite numbers)")
+    return values.astype(np.float64)
+
+
+def _found(source: xarray.Dataset) -> str:
+    return (
+        "; ".join(
+            f"{name} ({', '.join(f'{dim} of {size}' for dim, size in array.sizes.items())})"
+            for name, array in source.data_vars.items()
+        )
+        or "nothing"
+    )

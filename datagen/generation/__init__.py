@@ -1,0 +1,1 @@
+"""Making data sets: parts, planning, machines, and going on after an interruption."""

@@ -1,0 +1,1 @@
+"""Where fields live: axes, grids, clouds of points, meshes."""

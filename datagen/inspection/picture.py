@@ -1,0 +1,146 @@
+"""A picture of a dataset: a few samples of every field."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from datagen.errors import InputError
+from datagen.geometry.mesh import NODE_TYPES, Mesh
+from datagen.store.reader import Dataset
+from datagen.store.writer import atomic_path
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["draw"]
+
+_SAMPLES = 3
+_FRAMES = 4
+
+
+def draw(data: Dataset, path: Path) -> None:
+    """Draw lines (1-D) or maps (2-D, or a mesh near its airfoil) of the first samples, frames from first to last.
+
+    Args:
+        data: an open dataset.
+        path: where; the suffix chooses the format (png, pdf, svg).
+
+    Raises:
+        InputError: a suffix that no picture has, or a folder that cannot be written to.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    kinds = FigureCanvasAgg(Figure()).get_supported_filetypes()
+    if path.suffix[1:] not in kinds:
+        raise InputError(f"no picture format '{path.suffix}' (allowed: {', '.join(sorted(kinds))})")
+    if len(data.grid) > 2:
+        raise InputError(f"{data.path} has a grid of {len(data.grid)} axes (allowed for pictures: 1 or 2)")
+    if data.mesh is not None:
+        figure = _mesh_maps(data, data.mesh, Figure)
+    else:
+        figure = _lines(data, Figure) if len(data.grid) == 1 else _maps(data, Figure)
+    constants = [f"{name} = {data.attributes[name]:g}" for name in ("nu", "alpha") if name in data.attributes]
+    figure.suptitle(", ".join([f"{data.path.name}: {data.equation}", *constants]), fontsize="medium")
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=130, bbox_inches="tight", format=path.suffix[1:])
+
+
+def _lines(data: Dataset, new_figure: type) -> "Figure":
+    rows = min(_SAMPLES, data.samples)
+    figure = new_figure(figsize=(8, 2.2 * rows + 0.6), layout="constrained")
+    panels = figure.subplots(rows, 1, sharex=True, squeeze=False)[:, 0]
+    places = data.coordinates["x"]
+    for index, axes in enumerate(panels):
+        for name, dims in data.fields.items():
+            frames = _chosen(len(data.times)) if "time" in dims and data.times is not None else [None]
+            for frame in frames:
+                axes.plot(places, _image(data, name, index, frame), label=_title(data, name, frame))
+        axes.set_ylabel(f"sample {index}")
+    # Outside, where it hides no line.
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right upper", fontsize="small")
+    panels[-1].set_xlabel("x")
+    return figure
+
+
+def _maps(data: Dataset, new_figure: type) -> "Figure":
+    """One column per field without time, one per chosen frame of a field with time; one row per sample."""
+    columns: list[tuple[str, int | None]] = []
+    for name, dims in data.fields.items():
+        frames = _chosen(len(data.times)) if "time" in dims and data.times is not None else [None]
+        columns += [(name, frame) for frame in frames]
+    rows = min(_SAMPLES, data.samples)
+    figure = new_figure(figsize=(2.5 * len(columns) + 0.8, 2.3 * rows + 0.7), layout="constrained")
+    panels = figure.subplots(rows, len(columns), squeeze=False)
+    for index, line in enumerate(panels):
+        images = [_image(data, name, index, frame) for name, frame in columns]
+        for name in data.fields:
+            members = [place for place, (own, _) in enumerate(columns) if own == name]
+            scale = _scale([images[place] for place in members])
+            # Arrays have x first; pictures have it across.
+            shown = [line[place].imshow(images[place].T, origin="lower", **scale) for place in members]
+            figure.colorbar(shown[0], ax=[line[place] for place in members], shrink=0.85)
+        line[0].set_ylabel(f"sample {index}", fontsize="small")
+        for axes, column in zip(line, columns, strict=True):
+            axes.set(xticks=[], yticks=[])
+            if index == 0:
+                axes.set_title(_title(data, *column), fontsize="small")
+    return figure
+
+
+def _scale(images: list[np.ndarray]) -> dict[str, Any]:
+    """Colours that part at zero for a field with both signs; for another one from its least to its greatest value."""
+    least, greatest = min(float(each.min()) for each in images), max(float(each.max()) for each in images)
+    if least < 0 < greatest:
+        return {"cmap": "RdBu_r", "vmin": -max(-least, greatest), "vmax": max(-least, greatest)}
+    return {"cmap": "viridis", "vmin": least, "vmax": greatest}
+
+
+def _mesh_maps(data: Dataset, mesh: Mesh, new_figure: type) -> "Figure":
+    name = "pressure" if "pressure" in data.fields else next(iter(data.fields))
+    frames = _chosen(len(data.times)) if "time" in data.fields[name] and data.times is not None else [None]
+    rows = min(_SAMPLES, data.samples)
+    figure = new_figure(figsize=(2.8 * len(frames) + 1, 2.4 * rows + 0.6), layout="constrained")
+    panels = figure.subplots(rows, len(frames), squeeze=False)
+    near = mesh.node_type == NODE_TYPES["airfoil"]
+    near = near if near.any() else np.ones_like(near)
+    middle = 0.5 * (mesh.x[near].min() + mesh.x[near].max()), 0.5 * (mesh.y[near].min() + mesh.y[near].max())
+    reach = max(float(np.ptp(mesh.x[near])), float(np.ptp(mesh.y[near])))
+    # Quadrilaterals and the like are cut into triangles from their first node.
+    triangles = np.concatenate([mesh.cells[:, [0, k, k + 1]] for k in range(1, mesh.cells.shape[1] - 1)])
+    seen = (np.abs(mesh.x - middle[0]) < reach) & (np.abs(mesh.y - middle[1]) < reach)
+    for index, line in enumerate(panels):
+        images = [_image(data, name, index, frame) for frame in frames]
+        least, largest = (float(limit([image[seen] for image in images])) for limit in (np.min, np.max))
+        shown = None
+        for axes, frame, image in zip(line, frames, images, strict=True):
+            shown = axes.tripcolor(
+                mesh.x, mesh.y, triangles, image, shading="gouraud", cmap="viridis", vmin=least, vmax=largest
+            )
+            axes.set(xticks=[], yticks=[], aspect="equal")
+            axes.set(xlim=(middle[0] - reach, middle[0] + reach), ylim=(middle[1] - reach, middle[1] + reach))
+            if index == 0:
+                axes.set_title(_title(data, name, frame), fontsize="small")
+        line[0].set_ylabel(f"sample {index}")
+        figure.colorbar(shown, ax=list(line), label=name)
+    return figure
+
+
+def _image(data: Dataset, name: str, index: int, frame: int | None) -> np.ndarray:
+    """A sample's field, at one instant if it has time; what all samples share has no axis of samples."""
+    if data.fields[name][0] != "sample":
+        whole = data.read(name)
+        return whole if frame is None else whole[frame]
+    if frame is None:
+        return data.read(name, [index])[0]
+    return data.read(name, [index], slice(frame, frame + 1))[0, 0]
+
+
+def _chosen(frames: int) -> list[int]:
+    return np.unique(np.linspace(0, frames - 1, min(_FRAMES, frames)).round().astype(int)).tolist()
+
+
+def _title(data: Dataset, name: str, frame: int | None) -> str:
+    """The field, and the instant if it has time."""
+    return name if frame is None or data.times is None else f"{name}, t = {float(data.times[frame]):.4g}"

@@ -1,0 +1,1 @@
+"""Exponential time stepping, random fields, closed forms."""

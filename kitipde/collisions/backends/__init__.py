@@ -1,0 +1,1 @@
+"""How collisions are computed: all agree with the double loop over pairs."""

@@ -1,0 +1,1 @@
+"""Layers in the memory layout that is fast on a CPU."""

@@ -1,0 +1,1 @@
+"""Condensation of weights: experiments, tables, two-phase training."""
