@@ -1,6 +1,6 @@
 """The data set format: NetCDF-4-compatible HDF5 that `xarray.open_dataset` reads as it is."""
 
-from datagen.geometry.mesh import Mesh
+from datagen.geometry import Mesh
 from datagen.store.layout import Coordinate, Layout, Variable
 from datagen.store.reader import Dataset, open_dataset, recipe_of
 

@@ -1,23 +1,32 @@
-"""What a data set holds, in the words of its file: coordinates, variables and attributes."""
+"""What a data set holds, in the words of its file: geometry, coordinates, variables and attributes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
 
-__all__ = ["AttributeValue", "Coordinate", "Layout", "Variable"]
+from datagen.errors import InputError
+from datagen.geometry import Geometry, Grid
+
+__all__ = ["ROLES", "AttributeValue", "Coordinate", "DefaultProblem", "Layout", "Role", "Variable", "role_of"]
 
 AttributeValue = str | int | float | np.ndarray
+
+Role = Literal["field", "static", "parameter", "mask", "geometry"]
+ROLES: tuple[Role, ...] = ("field", "static", "parameter", "mask", "geometry")
+"""What a variable is for: a field that is learnt from, a field that is constant in time, a number of a sample, which
+points exist, or a part of the mesh."""
 
 
 @dataclass(frozen=True)
 class Coordinate:
-    """A coordinate: along a dimension of its own name, or a single value that holds for the whole file.
+    """A coordinate other than those of space: along a dimension of its own name, or one value for the whole file.
 
     Attributes:
         values: strictly increasing, float64; 0-dimensional for a single value.
-        axis: "X", "Y" or "T", as the CF conventions name them.
+        axis: "T" for time, as the CF conventions name it.
     """
 
     name: str
@@ -36,6 +45,8 @@ class Variable:
             the same for all.
         dtype: as stored. Fields are float32: they are computed in float64 and rounded once.
         extra: further attributes, such as `flag_values`.
+        role: what it is for; None: as its dimensions say (see `role_of`).
+        vector: name that the components of one vector share; they have one norm.
     """
 
     name: str
@@ -44,6 +55,8 @@ class Variable:
     long_name: str
     dtype: str = "float32"
     extra: Mapping[str, AttributeValue] = field(default_factory=dict)
+    role: Role | None = None
+    vector: str = ""
 
     @property
     def per_sample(self) -> bool:
@@ -56,30 +69,67 @@ class Variable:
 
 
 @dataclass(frozen=True)
+class DefaultProblem:
+    """What is learnt from a data set if nobody says anything else.
+
+    Attributes:
+        inputs: fields that are given.
+        targets: fields that are predicted.
+        static: fields that are constant in time and given too.
+        parameters: numbers of a sample that are given too.
+        input_frames: given ones.
+        output_frames: predicted ones.
+    """
+
+    inputs: tuple[str, ...]
+    targets: tuple[str, ...]
+    static: tuple[str, ...] = ()
+    parameters: tuple[str, ...] = ()
+    input_frames: int = 1
+    output_frames: int = 1
+
+
+@dataclass(frozen=True)
 class Layout:
     """The whole of a file but its samples.
 
     Attributes:
         equation: "burgers", "navier-stokes", "heat", ….
         config: JSON text of the settings that made the samples: with the same config, the same samples.
+        geometry: where the fields live.
+        variables: fields and numbers; those of the geometry are written besides.
         attributes: what a reader should know without decoding the config.
+        coordinates: instants, and single values that hold for the whole file.
         shared: values of the variables that are the same for every sample.
-        dimensions: lengths of those that have no coordinate, such as the nodes of a mesh.
+        problem: what is learnt by default.
     """
 
     equation: str
     config: str
-    coordinates: tuple[Coordinate, ...]
+    geometry: Geometry
     variables: tuple[Variable, ...]
     attributes: Mapping[str, AttributeValue]
+    coordinates: tuple[Coordinate, ...] = ()
     shared: Mapping[str, np.ndarray] = field(default_factory=dict)
-    dimensions: Mapping[str, int] = field(default_factory=dict)
+    problem: DefaultProblem | None = None
+
+    def __post_init__(self) -> None:
+        names = [one.name for one in self.variables]
+        for name in () if self.problem is None else (*self.problem.inputs, *self.problem.targets):
+            if name not in names:
+                raise InputError(f"the default problem names {name}, which is no variable ({', '.join(names)})")
+
+    @property
+    def dimensions(self) -> Mapping[str, int]:
+        """Lengths of those without a coordinate, such as the nodes of a mesh."""
+        return {} if isinstance(self.geometry, Grid) else self.geometry.dimensions
 
     @property
     def sizes(self) -> dict[str, int]:
         """Length of every dimension but `sample`."""
         along = {one.name: len(one.values) for one in self.coordinates if np.ndim(one.values) == 1}
-        return {**along, **self.dimensions}
+        space = dict(zip(self.geometry.names, self.geometry.shape, strict=True))
+        return {**along, **space, **self.dimensions}
 
     def sample_bytes(self) -> int:
         """Bytes of one sample before compression."""
@@ -89,3 +139,10 @@ class Layout:
                 count = int(np.prod([self.sizes[name] for name in variable.dims[1:]], dtype=np.int64))
                 total += count * np.dtype(variable.dtype).itemsize
         return total
+
+
+def role_of(dims: tuple[str, ...]) -> Role:
+    """What a variable is for, as far as its dimensions tell."""
+    if not any(name not in ("sample", "time") for name in dims):
+        return "parameter"
+    return "field" if dims[:1] == ("sample",) else "static"

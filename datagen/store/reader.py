@@ -16,12 +16,19 @@ from jaxtyping import Float
 
 from datagen.errors import DamagedError, InputError, UnreadableError, unknown
 from datagen.files import LOCKED, is_locked
-from datagen.geometry.mesh import MESH_VARIABLES, Mesh
-from datagen.geometry.resampling import Method, check_grid, downsample
+from datagen.geometry import Axis, Geometry, Grid, Mesh, Method
+from datagen.geometry.axis import Reduction
 from datagen.store.guard import check_heaps, guarded
+from datagen.store.layout import DefaultProblem, Role, role_of
+from datagen.store.ugrid import MESH_VARIABLES
 from datagen.store.writer import (
+    BOUNDARY,
+    EXTENT,
     FORMAT,
     IDENTITY_VARIABLES,
+    PROBLEM,
+    ROLE,
+    VECTOR,
     as_array,
     checksum_of_texts,
     dimensions,
@@ -34,8 +41,8 @@ __all__ = ["Dataset", "open_dataset", "reading"]
 # Evaluations are stored in folders named after it.
 _IDENTITY = re.compile("[0-9a-f]{64}")
 
-# Lengths that differ by less are the same.
-_LENGTH_SHARE = 1e-4
+_FORMATS = ("kitipde dataset 1", FORMAT)
+"""The first knew lines and squares only, periodic and of one `domain_length`."""
 
 Selection = slice | Sequence[int]
 
@@ -114,9 +121,7 @@ class Dataset:
         config: the settings that made it.
         identity: SHA-256 of settings and samples: two files with the same identity hold the same data.
         samples: how many.
-        grid: points along each space axis; of a mesh, the number of its nodes.
-        length: side of the periodic domain; of a mesh, the longer side of the box round it.
-        mesh: the mesh that the fields live on, or None on a regular grid.
+        geometry: the grid or mesh that the fields live on.
         coordinates: values along each dimension but `sample`.
         times: instants of the frames, or None for a file without time.
         fields: dimensions of every function of space, by name.
@@ -129,39 +134,39 @@ class Dataset:
         with reading(path):
             self.attributes: Mapping[str, Any] = {name: _plain(value) for name, value in file.attrs.items()}
         stamp = str(self.attributes.get("format", ""))
-        if stamp != FORMAT:
+        if stamp not in _FORMATS:
             what = f"of the format '{stamp}'" if stamp.startswith("kitipde") else "HDF5, but not a data set of ours"
-            raise InputError(f"{path} is {what} (this version reads '{FORMAT}'; `kitipde import` reads other formats)")
+            raise InputError(
+                f"{path} is {what} (this version reads {' and '.join(_FORMATS)}; `kitipde import` reads other formats)"
+            )
         with reading(path):
-            self.equation = str(self.attributes["equation"])
-            self.identity = str(self.attributes["identity"])
-            self.length = float(self.attributes["domain_length"])
-            self.config: Mapping[str, Any] = json.loads(self.attributes["config"])
-            if not _IDENTITY.fullmatch(self.identity):
-                raise ValueError(f"its identity '{self.identity[:80]}' is no SHA-256 sum")
-            if not isinstance(self.config, dict):
-                raise ValueError("its settings are not a mapping")
+            self._read_identity()
             arrays = {str(name): guarded(file, str(name)) for name in file}
             self._dims = {name: dimensions(item) for name, item in arrays.items() if not _is_dimension(item)}
             self.coordinates = {
                 name: np.asarray(item[()]) for name, item in arrays.items() if _is_coordinate(item) and name != "sample"
             }
             self.samples = len(self.variable("sample"))
-            self.mesh = self._read_mesh() if "mesh" in self._dims else None
-            space = ["node"] if self.mesh else [name for name in self.coordinates if name != "time"]
-            self._sizes = {name: len(values) for name, values in self.coordinates.items() if np.ndim(values)}
-            if self.mesh:
-                self._sizes["node"] = len(self.mesh.x)
-            own = MESH_VARIABLES if self.mesh else ()
-            self.fields = {
-                name: dims for name, dims in self._dims.items() if set(dims) & set(space) and name not in own
-            }
-            self.parameters = tuple(name for name in self._dims if name not in self.fields and name not in own)
-            self.grid = tuple(self._sizes[name] for name in space)
+            self.geometry: Geometry = self._read_mesh() if "mesh" in self._dims else self._read_grid()
             self.times = np.atleast_1d(self.coordinates["time"]) if "time" in self.coordinates else None
+            self._sizes = {name: len(values) for name, values in self.coordinates.items() if np.ndim(values)}
+            self._sizes.update(zip(self.geometry.names, self.geometry.shape, strict=True))
+            own = MESH_VARIABLES if isinstance(self.geometry, Mesh) else ()
+            space = set(self.geometry.names)
+            self.fields = {name: dims for name, dims in self._dims.items() if set(dims) & space and name not in own}
+            self.parameters = tuple(name for name in self._dims if name not in self.fields and name not in own)
             if not self.fields or any(name not in self._dims for name in IDENTITY_VARIABLES):
                 raise KeyError("variables are missing")
             self._check_shapes()
+
+    def _read_identity(self) -> None:
+        self.equation = str(self.attributes["equation"])
+        self.identity = str(self.attributes["identity"])
+        self.config: Mapping[str, Any] = json.loads(self.attributes["config"])
+        if not _IDENTITY.fullmatch(self.identity):
+            raise ValueError(f"its identity '{self.identity[:80]}' is no SHA-256 sum")
+        if not isinstance(self.config, dict):
+            raise ValueError("its settings are not a mapping")
 
     def __enter__(self) -> Self:
         return self
@@ -179,7 +184,7 @@ class Dataset:
         name: str,
         samples: Selection = slice(None),
         frames: slice | None = None,
-        resolution: int | None = None,
+        resolution: Sequence[int] | None = None,
         downsample: Method = "stride",
     ) -> Float[np.ndarray, "..."]:
         """Values of a field, one sample after the other, so that no more than the result is ever in memory.
@@ -190,8 +195,8 @@ class Dataset:
             name: one of `fields`.
             samples: which, in any order, negative ones from the end. Has no effect on a field all samples share.
             frames: which instants, of a field that has several.
-            resolution: points along the first space axis; the others shrink with it.
-            downsample: "stride" (every s-th point) or "spectral" (truncation).
+            resolution: points along each axis, or one number for all; None for the stored grid.
+            downsample: "stride" (every s-th point; of cells, averages) or "spectral" (truncation).
 
         Returns:
             [n, (time,) *grid], or [(time,) *grid] of a field that all samples share; in float32, or in float64 for a
@@ -203,29 +208,32 @@ class Dataset:
         if name not in self.fields:
             raise unknown("field", name, self.fields)
         dims = self.fields[name]
-        grid = self._target_grid(dims, resolution, downsample)
+        reductions = self._reductions(resolution, downsample)
         stored = self.variable(name)
-        where: list[slice] = [slice(None)] * len(dims)
+        where: list[slice] = [slice(None)] * (len(dims) - len(reductions))
         if frames is not None:
             if "time" not in dims:
                 raise InputError(f"{name} has no time axis to take frames from")
             where[dims.index("time")] = frames
-        if downsample == "stride":
-            offset = len(dims) - len(grid)
-            for axis, points in enumerate(grid):
-                where[offset + axis] = slice(None, None, stored.shape[offset + axis] // points)
-        if dims[0] != "sample":
+        where += [each.stored for each in reductions]
+
+        def values(*selection: int | slice) -> np.ndarray:
             with reading(self.path):
-                return _reduce(np.asarray(stored[tuple(where)], self.dtype(name)), grid)
+                array = np.asarray(stored[selection], self.dtype(name))
+            for axis, each in enumerate(reductions, start=array.ndim - len(reductions)):
+                array = each.apply(array, axis)
+            return array
+
+        if dims[0] != "sample":
+            return values(*where)
         indices = self._indices(samples)
         result = None
         for row, index in enumerate(indices):
-            with reading(self.path):
-                values = _reduce(np.asarray(stored[(index, *where[1:])], self.dtype(name)), grid)
+            one = values(index, *where[1:])
             if result is None:
-                result = np.empty((len(indices), *values.shape), values.dtype)
-            result[row] = values
-        return result if result is not None else self._nothing(name, frames, grid)
+                result = np.empty((len(indices), *one.shape), one.dtype)
+            result[row] = one
+        return result if result is not None else self._nothing(name, frames, tuple(each.points for each in reductions))
 
     def dtype(self, name: str) -> np.dtype:
         """The numbers in which a field is read: float64 where it is stored so because float32 would lose it."""
@@ -238,29 +246,34 @@ class Dataset:
             axis: str(self.attributes[f"seam_{axis}"]) for axis in self.coordinates if f"seam_{axis}" in self.attributes
         }
 
-    def refuse_unequal_axes(self) -> None:
-        """Refuse a grid whose axes one length and one resolution do not describe, which is what learning knows so far.
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """Points along each axis; of a mesh, the number of its nodes."""
+        return self.geometry.shape
 
-        Raises:
-            InputError: more than two axes, axes of different lengths or numbers of points, or points that are not
-                equally spaced.
-        """
-        if self.mesh is not None:
-            return
-        names = [name for name in self.coordinates if name != "time" and np.ndim(self.coordinates[name])]
-        shape = f"{self.path} has a grid of {' × '.join(map(str, self.grid))} points"
-        allowed = "(allowed here: a line, or a square with as many points along y as along x)"
-        if len(names) > 2:
-            raise InputError(f"{shape} along {', '.join(names)} {allowed}")
-        if len(set(self.grid)) > 1:
-            raise InputError(f"{shape} {allowed}")
-        for name in names:
-            steps = np.diff(self.coordinates[name])
-            found = len(self.coordinates[name]) * float(steps.mean()) if len(steps) else self.length
-            if not math.isclose(found, self.length, rel_tol=_LENGTH_SHARE):
-                raise InputError(f"{shape}; along {name} they make {found:.6g}, not {self.length:.6g} {allowed}")
-            if len(steps) and np.ptp(steps) > _LENGTH_SHARE * self.length:
-                raise InputError(f"{shape}, which are not equally spaced along {name} {allowed}")
+    @property
+    def mesh(self) -> Mesh | None:
+        """The mesh that the fields live on, or None on a grid."""
+        return self.geometry if isinstance(self.geometry, Mesh) else None
+
+    @property
+    def problem(self) -> DefaultProblem | None:
+        """What is learnt from it by default, if the file says so."""
+        if PROBLEM not in self.attributes:
+            return None
+        with reading(self.path):
+            told = json.loads(self.attributes[PROBLEM])
+            return DefaultProblem(
+                **{key: tuple(value) if isinstance(value, list) else value for key, value in told.items()}
+            )
+
+    def role(self, name: str) -> Role:
+        """What a variable is for, as the file or its dimensions say."""
+        return self.description(name).get(ROLE) or role_of(self._dims[name])
+
+    def vector(self, name: str) -> str:
+        """The vector that a field is a component of; empty if it is none."""
+        return str(self.description(name).get(VECTOR, ""))
 
     def parameter(self, name: str) -> np.ndarray:
         """A number a sample, as stored: its seed, its viscosity, the steps it took.
@@ -309,7 +322,7 @@ class Dataset:
         for name, value in self.attributes.items():
             if isinstance(value, float) and not math.isfinite(value):
                 raise ValueError(f"its attribute '{name}' is {value}")
-        if not math.isfinite(self.length) or not all(np.isfinite(values).all() for values in self.coordinates.values()):
+        if not all(np.isfinite(values).all() for values in self.coordinates.values()):
             raise ValueError("its coordinates are not finite")
         sizes = {**self._sizes, "sample": self.samples}
         for name in (*self.fields, *self.parameters):
@@ -318,20 +331,32 @@ class Dataset:
             if shape != expected and (name in self.fields or None not in expected):
                 raise ValueError(f"'{name}' has the shape {shape}, its dimensions {expected}")
 
+    def _read_grid(self) -> Grid:
+        names = [name for name, values in self.coordinates.items() if name != "time" and np.ndim(values)]
+        # Fields have their dimensions in the order of the axes, HDF5 lists names in that of the alphabet.
+        order = next((dims for dims in self._dims.values() if set(names) <= set(dims)), tuple(names))
+        return Grid(tuple(self._read_axis(name) for name in sorted(names, key=order.index)))
+
+    def _read_axis(self, name: str) -> Axis:
+        values, about = self.coordinates[name], self.description(name)
+        units = str(about.get("units", "1"))
+        if BOUNDARY not in about:
+            start, length = float(values[0]), float(self.attributes["domain_length"])
+            return Axis(name, values, (start, start + length), ("periodic", "periodic"), units)
+        low, high = (float(end) for end in about[EXTENT])
+        lower, upper = str(about[BOUNDARY]).split()
+        return Axis(name, values, (low, high), (lower, upper), units)  # pyright: ignore[reportArgumentType]
+
     def _read_mesh(self) -> Mesh:
         x, y, cells, kinds = (np.asarray(self.variable(name)[()]) for name in MESH_VARIABLES[1:])
         return Mesh(x.astype(np.float64), y.astype(np.float64), cells.astype(np.int32), kinds.astype(np.int8))
 
-    def _target_grid(self, dims: tuple[str, ...], resolution: int | None, method: str) -> tuple[int, ...]:
-        grid = tuple(self._sizes[name] for name in dims if name not in ("sample", "time"))
-        if resolution is None:
-            return grid
-        if self.mesh:
-            raise InputError(f"{self.path} is on a mesh of {grid[0]} nodes: it has no other resolution")
-        check_grid(grid[:1], (resolution,), method)
-        target = tuple(points * resolution // grid[0] for points in grid)
-        check_grid(grid, target, method)
-        return target
+    def _reductions(self, resolution: Sequence[int] | None, method: Method) -> tuple[Reduction, ...]:
+        if isinstance(self.geometry, Grid):
+            return self.geometry.reductions(self.grid if resolution is None else resolution, method)
+        if resolution is not None:
+            raise InputError(f"{self.path} is on a mesh of {self.grid[0]} nodes: it has no other resolution")
+        return (Reduction(self.grid[0]),)
 
     def _indices(self, samples: Selection) -> list[int]:
         if isinstance(samples, slice):
@@ -347,11 +372,6 @@ class Dataset:
         if "time" in self.fields[name]:
             shape.append(len(range(self._sizes["time"])[frames or slice(None)]))
         return np.empty((*shape, *grid), self.dtype(name))
-
-
-def _reduce(values: np.ndarray, grid: tuple[int, ...]) -> Float[np.ndarray, "..."]:
-    # What a stride could do was done at reading; only a spectral reduction finds a larger grid here.
-    return downsample(values, grid, "spectral")
 
 
 def _plain(value: Any) -> Any:

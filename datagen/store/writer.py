@@ -8,6 +8,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,19 @@ from jaxtyping import Int64
 
 from datagen.errors import InputError
 from datagen.files import real, reason, replacing
-from datagen.store.layout import Layout, Variable
+from datagen.geometry import Axis, Grid
+from datagen.store.layout import Layout, Variable, role_of
+from datagen.store.ugrid import mesh_values, mesh_variables
 
 __all__ = [
+    "BOUNDARY",
+    "EXTENT",
     "FORMAT",
     "IDENTITY_VARIABLES",
+    "PROBLEM",
+    "ROLE",
     "TEXTS",
+    "VECTOR",
     "as_array",
     "atomic_path",
     "checksum_of_texts",
@@ -33,10 +41,13 @@ __all__ = [
     "write_file",
 ]
 
-FORMAT = "kitipde dataset 1"
+FORMAT = "kitipde dataset 2"
 CONVENTIONS = "CF-1.11"
 TEXTS = "texts_checksum"
 """The attribute with `checksum_of_texts`; files of earlier versions have none."""
+
+BOUNDARY, EXTENT, PROBLEM, ROLE, VECTOR = "boundary", "extent", "problem", "role", "vector"
+"""Attributes of axes, of the file, and of variables: see docs/format.md."""
 
 IDENTITY_VARIABLES = ("seed", "sample_status", "checksum")
 """What every file keeps of every sample besides its equation's own variables."""
@@ -229,9 +240,13 @@ def _create(file: h5py.File, layout: Layout, samples: int) -> None:
             **layout.attributes,
         }
     )
+    if layout.problem is not None:
+        file.attrs[PROBLEM] = json.dumps(asdict(layout.problem))
     index = file.create_dataset("sample", data=np.arange(samples, dtype=np.int64), maxshape=(None,), chunks=(4096,))
     index.attrs.update({"units": "1", "long_name": "index of the sample"})
     index.make_scale("sample")
+    for axis in layout.geometry.axes if isinstance(layout.geometry, Grid) else ():
+        _create_axis(file, axis)
     for coordinate in layout.coordinates:
         # A checksum needs chunks, and chunks need an axis.
         checked = {"fletcher32": True, "chunks": coordinate.values.shape} if coordinate.values.ndim else {}
@@ -241,8 +256,28 @@ def _create(file: h5py.File, layout: Layout, samples: int) -> None:
             dataset.make_scale(coordinate.name)
     for name, length in layout.dimensions.items():
         file.create_dataset(name, shape=(length,), dtype="int8").make_scale(f"{_BARE_DIMENSION}{length:10d}")
-    for variable in (*_BOOKKEEPING, *layout.variables):
+    for variable in (*_BOOKKEEPING, *_of_geometry(layout), *layout.variables):
         _create_variable(file, variable, layout, samples)
+
+
+def _create_axis(file: h5py.File, axis: Axis) -> None:
+    dataset = file.create_dataset(
+        axis.name, data=np.asarray(axis.coordinates, np.float64), fletcher32=True, chunks=(axis.points,)
+    )
+    dataset.attrs.update(
+        {
+            "units": axis.units,
+            "long_name": "position",
+            "axis": axis.name.upper() if axis.name in ("x", "y", "z") else "",
+            EXTENT: np.asarray(axis.extent, np.float64),
+            BOUNDARY: " ".join(axis.boundary),
+        }
+    )
+    dataset.make_scale(axis.name)
+
+
+def _of_geometry(layout: Layout) -> tuple[Variable, ...]:
+    return () if isinstance(layout.geometry, Grid) else mesh_variables()
 
 
 def _create_variable(file: h5py.File, variable: Variable, layout: Layout, samples: int) -> None:
@@ -252,14 +287,17 @@ def _create_variable(file: h5py.File, variable: Variable, layout: Layout, sample
     stored = {"maxshape": largest, "chunks": _chunks(variable, shape), **_FILTERS} if shape else {}
     dataset = file.create_dataset(variable.name, shape=shape, dtype=variable.dtype, **stored)
     single = [one.name for one in layout.coordinates if one.values.ndim == 0]
-    attributes = {"units": variable.units, "long_name": variable.long_name, **variable.extra}
+    role = None if variable in _BOOKKEEPING else variable.role or role_of(variable.dims)
+    words = {"units": variable.units, "long_name": variable.long_name, ROLE: role or "", VECTOR: variable.vector}
+    attributes = {**words, **variable.extra}
     if single and variable.is_field:
         attributes.setdefault("coordinates", " ".join(single))
     dataset.attrs.update({name: value for name, value in attributes.items() if not _is_empty(value)})
     for axis, name in enumerate(variable.dims):
         dataset.dims[axis].attach_scale(as_array(file, name))
-    if variable.name in layout.shared:
-        dataset[...] = layout.shared[variable.name]
+    fixed = layout.shared if isinstance(layout.geometry, Grid) else {**layout.shared, **mesh_values(layout.geometry)}
+    if variable.name in fixed:
+        dataset[...] = fixed[variable.name]
 
 
 def _is_empty(value: Any) -> bool:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import xarray
 
-from datagen import generate as making
+from datagen.generation import generate as making
 from datagen.equations.airfoil.cases import DENSITY, PRESETS, PRESSURE, SOUND, Airfoil
 from datagen.equations.registry import recipe_from
 from datagen.errors import InputError

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datagen import generate as making
+from datagen.generation import generate as making
 from datagen.equations.burgers import Burgers
 from datagen.equations.heat import Heat
 from datagen.equations.navier_stokes import NavierStokes

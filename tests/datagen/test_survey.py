@@ -10,7 +10,7 @@ import xarray
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from datagen import generate as making
+from datagen.generation import generate as making
 from datagen.errors import InputError
 from datagen.formats.mat import export_mat
 from datagen.formats.netcdf import ArrayDescription, import_netcdf, save_dataset
