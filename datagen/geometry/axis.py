@@ -12,7 +12,7 @@ either end, both or neither; they need not be equally spaced:
 The quadrature weight of a point is the part of the extent that is nearest to it.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal
 
@@ -44,7 +44,7 @@ class Reduction:
     """
 
     points: int
-    stored: slice = slice(None)
+    stored: slice = field(default_factory=lambda: slice(None))
     group: int = 1
     spectral: bool = False
 

@@ -1,10 +1,10 @@
 """Every setting of a run, its range and its default."""
 
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, NonNegativeFloat, PositiveFloat
 
+from kitipde.config.data import DataConfig, PerAxis
 from kitipde.config.residual import ResidualConfig
 from kitipde.config.section import Count, Section
 from kitipde.config.training import OptimizerConfig, ScheduleConfig, TrainingConfig
@@ -27,7 +27,8 @@ class FNOConfig(Section):
     """Fourier neural operator, in the original paper's terms.
 
     Attributes:
-        modes: Fourier modes kept per axis and sign, as in the FNO paper (16 in 1-D, 12 in 2-D).
+        modes: Fourier modes kept per axis and sign, as in the FNO paper (16 in 1-D, 12 in 2-D): one number, or one for
+            each axis, `12x16`; `auto` for 16, 12 or 8 in 1-, 2- or 3-D, as far as the grid to train on has them.
         width: channels of the hidden layers.
         layers: Fourier layers.
         activation: applied once after each Fourier layer but the last, and in the projection.
@@ -37,18 +38,21 @@ class FNOConfig(Section):
             the trigonometric interpolant of what it was there; `harmonics`: sin(2πkx/L) and cos(2πkx/L) for k = 1 … K;
             `none`: nothing.
         harmonics: K of these; fewer than half of the points to train on.
+        padding: share of each bounded axis that is added behind its end before the Fourier layers, and cut off after
+            them, so that what leaves the domain there does not come in at the other end.
         grid_endpoint: whether `published` and `interpolated` count j/(n − 1), as in the original code.
         initialisation: `original` draws spectral weights uniformly from [0, 1/width²), `library` as neuraloperator.
     """
 
     name: Literal["fno"] = "fno"
-    modes: Count = 16
+    modes: PerAxis | Literal["auto"] = "auto"
     width: Count = 64
     layers: Count = 4
     activation: Literal["relu", "gelu"] = "gelu"
     projection_width: Count = 128
     coordinates: Literal["interpolated", "published", "harmonics", "none"] = "interpolated"
     harmonics: Count = 4
+    padding: float = Field(default=0.125, ge=0.0, le=1.0)
     grid_endpoint: bool = False
     initialisation: Literal["original", "library"] = "original"
 
@@ -108,41 +112,6 @@ class AirfoilOFormerConfig(Section):
     def marches(self) -> bool:
         """Whether the network predicts many frames at once."""
         return True
-
-
-class DataConfig(Section):
-    """Which fields of which dataset are learnt from and how they are split.
-
-    The first samples of the file are for training, then come those for validation; the last are the test set.
-
-    Attributes:
-        path: the dataset file.
-        input: variable whose frames are the model's input; on a mesh `flow`: velocity, density and pressure together.
-        target: variable that is predicted; on a mesh `flow` as well.
-        input_frames: frames given to the model at once (1 for a field without time).
-        output_frames: frames predicted, by repeated application or by marching in the latent space.
-        resolution: points per axis to train on; none for the stored grid.
-        downsample: how a coarser grid is reached: every n-th point, or truncation of the spectrum.
-        train: number of training samples; none for what validation and test leave.
-        validation: number of validation samples; none for a tenth of the file.
-        test: number of test samples; none for a tenth of the file.
-        normalize: `standard` subtracts the mean of the training split and divides by its standard deviation, `none`
-            gives the network the values as they are.
-        allow_uneven_times: whether one map may be trained for, and applied over, time steps that differ.
-    """
-
-    path: Path | None = None
-    input: str = "u0"
-    target: str = "u"
-    input_frames: Count = 1
-    output_frames: Count = 1
-    resolution: Count | None = None
-    downsample: Literal["stride", "spectral"] = "stride"
-    train: Count | None = None
-    validation: Count | None = None
-    test: Count | None = None
-    normalize: Literal["none", "standard"] = "none"
-    allow_uneven_times: bool = False
 
 
 def _named(given: Any) -> Any:
