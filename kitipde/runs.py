@@ -18,10 +18,12 @@ from types import NoneType
 from typing import TYPE_CHECKING, Any, get_origin
 
 from datagen.files import real, reason, temporary_name
-from kitipde.config import AirfoilOFormerConfig, RunConfig, TrainingConfig
+from datagen.geometry import Resolution
+from kitipde.config import RunConfig, TrainingConfig
 from kitipde.config.load import read_config, resolve_config, write_config
 from kitipde.errors import InputError
 from kitipde.files import write_json
+from kitipde.problem.problem import Domain, Problem
 
 if TYPE_CHECKING:
     from torch import nn
@@ -66,8 +68,7 @@ class RunFacts:
         dataset_path: where the file was; a relative path counts from the run folder.
         dataset_identity: which file it was, whatever its name.
         equation: what it holds.
-        dimension: spatial axes.
-        resolution: points per axis in training; of a mesh, its nodes.
+        problem: named fields, frames and geometry of the training.
         version: of this program.
         dataset_config: the settings that made it; empty where they are not known.
         target_means: mean of each target field over the training split, in physical units; empty where it is not known.
@@ -80,8 +81,7 @@ class RunFacts:
     dataset_path: str
     dataset_identity: str
     equation: str
-    dimension: int
-    resolution: int
+    problem: Problem
     version: str
     dataset_config: dict[str, Any] = field(default_factory=dict[str, Any])
     target_means: dict[str, float] = field(default_factory=dict[str, float])
@@ -97,7 +97,17 @@ class RunFacts:
 
     def save(self, run: Path) -> None:
         """Write `run.json`."""
-        write_json(run / "run.json", asdict(self))
+        write_json(run / "run.json", {**asdict(self), "problem": self.problem.to_json()})
+
+    @property
+    def resolution(self) -> Resolution:
+        """Points along each axis in training; of a mesh, its nodes."""
+        return self.problem.domain.shape
+
+    @property
+    def dimension(self) -> int:
+        """Of space."""
+        return self.problem.domain.dimension
 
 
 @dataclass(frozen=True)
@@ -108,16 +118,14 @@ class Replica:
         path: its folder.
         seed: its number.
         config: the settings of the run.
-        dimension: spatial axes.
-        resolution: points per axis in training.
+        problem: fields, frames and geometry of the training.
         start: the weights of another run that it starts from, if it does and they are known.
     """
 
     path: Path
     seed: int
     config: RunConfig
-    dimension: int
-    resolution: int
+    problem: Problem
     start: Start | None = None
 
     @property
@@ -185,13 +193,13 @@ class Replica:
 
         if not self.best_path.is_file():
             raise InputError(f"{self.path} holds no trained weights yet (no {self.best_path.name})")
-        model = build_model(self.config, self.dimension, self.resolution)
+        model = build_model(self.config, self.problem)
         try:
             model.load_state_dict(unpack_weights(self.best_path.read_bytes()))
         except (ValueError, RuntimeError, OSError) as error:
             reason = " ".join(str(error).split())[:200]
             raise InputError(f"{self.best_path} does not hold the weights of this run's model: {reason}") from error
-        model.register_forward_pre_hook(InputCheck.of(self.config, self.dimension, self.resolution))
+        model.register_forward_pre_hook(InputCheck(self.problem))
         return without_denormals(model).eval()
 
 
@@ -230,11 +238,6 @@ class Run:
         """What the dataset holds."""
         return self.facts.equation
 
-    @property
-    def on_mesh(self) -> bool:
-        """Whether its model works on the nodes of a mesh."""
-        return isinstance(self.config.model, AirfoilOFormerConfig)
-
     @cached_property
     def replicas(self) -> tuple[Replica, ...]:
         """The seeds that have been started, in order."""
@@ -254,9 +257,7 @@ class Run:
     def replica(self, seed: int) -> Replica:
         """The folder of one seed, whether it exists yet or not."""
         facts = self.facts
-        return Replica(
-            self.path / f"seed-{seed}", seed, self.config, facts.dimension, facts.resolution, facts.start(seed)
-        )
+        return Replica(self.path / f"seed-{seed}", seed, self.config, facts.problem, facts.start(seed))
 
 
 def open_run(path: str | Path) -> Run:
@@ -274,18 +275,43 @@ def open_run(path: str | Path) -> Run:
     if not (isinstance(last, dict) and _LAST_SETTING in last):
         raise InputError(f"{folder / 'config.yaml'} is cut off: a run's settings end with training.{_LAST_SETTING}")
     config = resolve_config(tree)
+    facts = _read_facts(folder / "run.json", config)
+    return Run(folder, config, facts)
+
+
+def _read_facts(path: Path, config: RunConfig) -> RunFacts:
+    told = _read_json(path)
     try:
-        facts = RunFacts(**_read_json(folder / "run.json"))
-    except TypeError as error:
-        raise InputError(f"{folder / 'run.json'} is not of this version: {error}") from error
+        problem = _problem_of(told, config)
+        facts = RunFacts(**{**told, "problem": problem})
+    except (TypeError, KeyError, ValueError, AttributeError) as error:
+        raise InputError(f"{path} is damaged, or not of this version: {error}") from error
     kinds = {each.name: get_origin(each.type) or each.type for each in fields(facts)}
     wrong = [name for name, kind in kinds.items() if type(getattr(facts, name)) is not kind]
     if "start_weights" not in wrong and not all(seed.isdecimal() for seed in facts.start_weights):
         wrong.append("start_weights")
-    wrong += [name for name in ("dimension", "resolution") if name not in wrong and getattr(facts, name) < 1]
     if wrong:
-        raise InputError(f"{folder / 'run.json'} is damaged: its {wrong[0]} is {getattr(facts, wrong[0])!r}")
-    return Run(folder, config, facts)
+        raise InputError(f"{path} is damaged: its {wrong[0]} is {getattr(facts, wrong[0])!r}")
+    return facts
+
+
+def _problem_of(told: dict[str, Any], config: RunConfig) -> Problem:
+    """The problem that a run keeps; one of the first edition had one resolution, and everything else in its settings.
+
+    Raises:
+        TypeError, KeyError, ValueError: it is not what a run keeps.
+    """
+    if "problem" in told:
+        return Problem.from_json(told["problem"])
+    dimension, points, data = told.pop("dimension"), told.pop("resolution"), config.data
+    for name, number in (("dimension", dimension), ("resolution", points)):
+        if type(number) is not int or number < 1:
+            raise ValueError(f"its {name} is {number!r}")
+    on_mesh = config.model.name == "oformer-airfoil"
+    domain = Domain("mesh", (points,), dimension) if on_mesh else Domain.square(points, dimension)
+    return Problem(
+        data.inputs or (), data.targets or (), (), (), data.input_frames or 1, data.output_frames or 1, domain
+    )
 
 
 def export_run(run: Run, out: Path) -> None:
@@ -331,7 +357,9 @@ def export_run(run: Run, out: Path) -> None:
 
 
 def load(path: str | Path, seed: int | None = None) -> "nn.Module":
-    """The trained operator of a run, in evaluation mode on the CPU: [batch, frames, *grid] in physical units.
+    """The trained operator of a run, in evaluation mode on the CPU.
+
+    It takes frames [batch, frame, field, *space] in physical units, and gives the next one, with the fields predicted.
 
     Args:
         path: the run folder.

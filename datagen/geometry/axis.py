@@ -149,6 +149,14 @@ class Axis:
         (low, high), x = self.extent, self.coordinates
         return bool(abs(x[0] - low) <= slack), bool(abs(x[-1] - high) <= slack)
 
+    @property
+    def placement(self) -> tuple[float, float]:
+        """o and m of equally spaced points x_j = a + (j + o) L/(n + m), the same on every coarser grid of the axis."""
+        step = self.length if self.points == 1 else float(np.diff(self.coordinates).mean())
+        if self.periodic:
+            return 0.0, 0.0
+        return round(2 * (self.coordinates[0] - self.extent[0]) / step) / 2, round(self.length / step - self.points)
+
     def coarsened(self, points: int, method: Method = "stride") -> "Axis":
         """The same axis with fewer points: see `reduction`.
 

@@ -267,6 +267,16 @@ class Dataset:
                 **{key: tuple(value) if isinstance(value, list) else value for key, value in told.items()}
             )
 
+    def dimensions(self, name: str) -> tuple[str, ...]:
+        """Of a field or parameter.
+
+        Raises:
+            InputError: there is no such variable.
+        """
+        if name not in self._dims:
+            raise unknown("variable", name, self._dims)
+        return self._dims[name]
+
     def role(self, name: str) -> Role:
         """What a variable is for, as the file or its dimensions say."""
         return self.description(name).get(ROLE) or role_of(self._dims[name])

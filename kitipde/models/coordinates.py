@@ -7,10 +7,10 @@
     harmonics      sin(2πkx/L) and cos(2πkx/L),  k = 1 … K
     none           nothing
 
-for each axis. The published channel is a sawtooth. A spectral convolution sees its Fourier coefficients, and those of
-a jump depend on n to first order: −1/(2n) + i cot(πk/n)/(2n) instead of i/(2πk). Hence a network that was trained on
-one grid is given other channels on another, and predicts something else from the same field. The other three are the
-same functions of x on all grids.
+for each periodic axis; along a bounded axis, where nothing jumps, the place itself, (x − a)/L. The published channel is
+a sawtooth. A spectral convolution sees its Fourier coefficients, and those of a jump depend on n to first order:
+−1/(2n) + i cot(πk/n)/(2n) instead of i/(2πk). Hence a network that was trained on one grid is given other channels on
+another, and predicts something else from the same field. The other three are the same functions of x on all grids.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["CoordinateKind", "Coordinates", "grid_coordinates", "interpolate", "resample"]
+from kitipde.problem.problem import Domain
+
+__all__ = ["CoordinateKind", "Coordinates", "grid_coordinates", "interpolate", "places", "resample"]
 
 CoordinateKind = Literal["interpolated", "published", "harmonics", "none"]
 
@@ -35,18 +37,21 @@ class Coordinates:
         kind: see the head of this module.
         harmonics: K, if the kind is `harmonics`.
         endpoint: whether the published channel reaches 1 at the last point.
-        trained_on: points along each axis of the grid of the training; None if that is the grid of every input, which
-            leaves nothing to interpolate.
+        domain: of the training.
     """
 
     kind: CoordinateKind
     harmonics: int
     endpoint: bool
-    trained_on: tuple[int, ...] | None = None
+    domain: Domain
 
-    def count(self, dimension: int) -> int:
-        """Channels on a grid of so many axes."""
-        return dimension * {"none": 0, "harmonics": 2 * self.harmonics}.get(self.kind, 1)
+    @property
+    def count(self) -> int:
+        """Channels of all axes."""
+        if self.kind == "none":
+            return 0
+        waves = 2 * self.harmonics if self.kind == "harmonics" else 1
+        return sum(waves if periodic else 1 for periodic in self.domain.periodic)
 
     def channels(self, like: Float[Tensor, "batch channels *grid"]) -> list[Float[Tensor, "batch coordinates *grid"]]:
         """The channels of each axis, on the grid, device and in the precision of a batch of fields, expanded to it."""
@@ -61,13 +66,23 @@ class Coordinates:
         return result
 
     def _along(self, axis: int, points: int, like: Tensor) -> Float[Tensor, "coordinates points"]:
+        if not self.domain.periodic[axis]:
+            return places(self.domain, axis, points, like.dtype, like.device)[None]
         if self.kind == "harmonics":
             return _harmonics(points, self.harmonics, like)
-        trained = points if self.kind == "published" or self.trained_on is None else self.trained_on[axis]
+        trained = points if self.kind == "published" else self.domain.shape[axis]
         if trained == points:
             return _sawtooth(points, self.endpoint, like.dtype, like.device)[None]
         values = _sawtooth(trained, self.endpoint, torch.float64, like.device)
         return interpolate(values, points).to(like.dtype)[None]
+
+
+def places(
+    domain: Domain, axis: int, points: int, dtype: torch.dtype, device: torch.device
+) -> Float[Tensor, " points"]:
+    """(x_j − a)/L of equally spaced points along an axis: (j + o)/(n + m)."""
+    offset, more = domain.placements[axis]
+    return (torch.arange(points, dtype=dtype, device=device) + offset) / (points + more)
 
 
 def interpolate(values: Float[Tensor, "*shape given"], points: int) -> Float[Tensor, "*shape points"]:
@@ -86,20 +101,45 @@ def interpolate(values: Float[Tensor, "*shape given"], points: int) -> Float[Ten
     return torch.fft.irfft(spectrum, n=finer * points, norm="forward")[..., ::finer]
 
 
-def resample(fields: Float[Tensor, "batch channels *grid"], grid: Sequence[int]) -> Float[Tensor, "batch channels *to"]:
-    """The trigonometric interpolant of periodic fields on another grid, computed in float64."""
+def resample(
+    fields: Float[Tensor, "batch channels *grid"], grid: Sequence[int], domain: Domain
+) -> Float[Tensor, "batch channels *to"]:
+    """Fields on another grid of the same domain, computed in float64.
+
+    Along a period that is the trigonometric interpolant, along a bounded axis the piecewise linear one.
+    """
     result = fields.double()
-    for axis, points in enumerate(grid, start=2):
-        if result.shape[axis] != points:
-            result = interpolate(result.movedim(axis, -1), points).movedim(-1, axis)
+    for axis, points in enumerate(grid):
+        given = result.shape[2 + axis]
+        if given == points:
+            continue
+        along = result.movedim(2 + axis, -1)
+        if domain.periodic[axis]:
+            along = interpolate(along, points)
+        else:
+            along = along @ _linear(domain, axis, given, points, fields.device).mT
+        result = along.movedim(-1, 2 + axis)
     return result.to(fields.dtype)
 
 
+def _linear(domain: Domain, axis: int, given: int, points: int, device: torch.device) -> Float[Tensor, "points given"]:
+    """The matrix of the piecewise linear interpolant, constant beyond the first and the last point."""
+    known, wanted = (places(domain, axis, count, torch.float64, device) for count in (given, points))
+    upper = (
+        torch.searchsorted(known, wanted).clamp(1, max(given - 1, 1)) if given > 1 else torch.zeros_like(wanted).long()
+    )
+    lower = (upper - 1).clamp_min(0)
+    gap = (known[upper] - known[lower]).clamp_min(torch.finfo(torch.float64).tiny)
+    share = ((wanted - known[lower]) / gap).clamp(0, 1)[:, None]
+    unit = torch.eye(given, dtype=torch.float64, device=device)
+    return (1 - share) * unit[lower] + share * unit[upper]
+
+
 def grid_coordinates(
-    grid: Sequence[int], dtype: torch.dtype, device: torch.device
+    domain: Domain, grid: Sequence[int], dtype: torch.dtype, device: torch.device
 ) -> Float[Tensor, "points dimension"]:
-    """x/L in [0, 1) of each point of a periodic grid, the last axis fastest."""
-    axes = [_sawtooth(points, False, dtype, device) for points in grid]
+    """(x − a)/L of each point of a grid, the last axis fastest."""
+    axes = [places(domain, axis, points, dtype, device) for axis, points in enumerate(grid)]
     return torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).reshape(prod(grid), len(grid))
 
 

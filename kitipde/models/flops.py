@@ -13,7 +13,7 @@ from kitipde.models.transforms import fast_transforms
 __all__ = ["count_flops"]
 
 
-def count_flops(model: nn.Module, inputs: torch.Tensor) -> int:
+def count_flops(model: nn.Module, *inputs: torch.Tensor) -> int:
     """Floating-point operations of one forward pass: matrix products, convolutions and Fourier transforms.
 
     A transform of n points is counted as 5 n log2 n, half of that where one side is real (the split-radix convention);
@@ -31,7 +31,7 @@ def count_flops(model: nn.Module, inputs: torch.Tensor) -> int:
         aten.addmm_: _added_product,
     }
     with torch.no_grad(), fast_transforms(), FlopCounterMode(display=False, custom_mapping=rules) as counter:
-        model(inputs)
+        model(*inputs)
     return int(counter.get_total_flops())
 
 

@@ -29,32 +29,37 @@ from kitipde.collisions.residual import make_residuals
 from kitipde.config import OFormerConfig, ResidualConfig
 from kitipde.models.attention import CrossAttention, CrossBlock, EncoderBlock, GaussianFeatures, SelfAttention
 from kitipde.models.coordinates import grid_coordinates, resample
+from kitipde.problem.problem import Domain, Problem
 
-__all__ = ["OFormer", "pointwise_network"]
+__all__ = ["OFormer", "build", "pointwise_network"]
+
+
+def build(config: OFormerConfig, residual: ResidualConfig, problem: Problem) -> "OFormer":
+    """The network for a problem."""
+    return OFormer(config, residual, problem.channels, len(problem.targets), problem.domain)
 
 
 class OFormer(nn.Module):
-    """Operator transformer for fields on grids of any size, 1-D or 2-D.
+    """Operator transformer for fields on grids of any size.
 
     Args:
         config: attention, widths, scales, decoder.
         residual: how each block joins its stream and what a sub-layer adds.
-        dimension: number of spatial axes.
-        in_channels: frames of the input.
-        trained_on: points along each axis of the grid of the training; None for a network whose inputs are all on one
-            grid.
+        in_channels: channels of the input.
+        out_channels: fields of the output.
+        domain: of the training.
     """
 
     def __init__(
         self,
         config: OFormerConfig,
         residual: ResidualConfig,
-        dimension: int,
         in_channels: int,
-        trained_on: tuple[int, ...] | None = None,
+        out_channels: int,
+        domain: Domain,
     ) -> None:
         super().__init__()
-        self.trained_on = trained_on
+        self.domain, dimension = domain, domain.dimension
         width, latent, scales = config.width, config.latent_width, config.rope_scales
         self.marches = config.marches
         residuals = iter(make_residuals(residual, 2 * len(scales) + 2))
@@ -82,24 +87,25 @@ class OFormer(nn.Module):
         )
         self.cross = CrossBlock(attention, latent, (next(residuals), next(residuals)))
         self.decoder = (
-            LatentMarching(latent, config.marching_width, dimension)
+            LatentMarching(latent, config.marching_width, dimension, out_channels)
             if config.marching == "propagator"
-            else PointwiseDecoder(latent)
+            else PointwiseDecoder(latent, out_channels)
         )
 
-    def forward(
-        self, a: Float[Tensor, "batch in_channels *grid"], steps: int = 1
-    ) -> Float[Tensor, "batch steps *grid"]:
-        """The next `steps` frames on the grid of the input."""
+    def forward(self, a: Float[Tensor, "batch in_channels *grid"], steps: int = 1) -> Float[Tensor, "batch *out"]:
+        """On the grid of the input, the next `steps` frames [batch, step, field, *grid], or one without that axis."""
         grid = tuple(a.shape[2:])
-        if self.trained_on is None or self.trained_on == grid:
+        if self.domain.shape == grid:
             return self._predict(a, steps)
-        return resample(self._predict(resample(a, self.trained_on), steps), grid)
+        predicted = self._predict(resample(a, self.domain.shape, self.domain), steps)
+        return resample(predicted.flatten(1, -len(grid) - 1), grid, self.domain).unflatten(
+            1, predicted.shape[1 : -len(grid)]
+        )
 
-    def _predict(self, a: Float[Tensor, "batch in_channels *grid"], steps: int) -> Float[Tensor, "batch steps *grid"]:
+    def _predict(self, a: Float[Tensor, "batch in_channels *grid"], steps: int) -> Float[Tensor, "batch *out"]:
         """The next frames, on the grid of the training."""
         grid = a.shape[2:]
-        positions = grid_coordinates(grid, a.dtype, a.device)
+        positions = grid_coordinates(self.domain, grid, a.dtype, a.device)
         latent = self._latent(a.flatten(2).transpose(1, 2), positions)
         return self.decoder(latent, positions, steps).unflatten(-1, grid)
 
@@ -119,15 +125,15 @@ class OFormer(nn.Module):
 class PointwiseDecoder(nn.Module):
     """One frame from the latent field: three residual MLPs and a head, at each point alone."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, fields: int) -> None:
         super().__init__()
         self.mlps = nn.ModuleList(pointwise_network(width, width, width) for _ in range(3))
-        self.head = pointwise_network(width, width // 2, 1)
+        self.head = pointwise_network(width, width // 2, fields)
 
     def forward(
         self, z: Float[Tensor, "batch points latent"], _positions: Float[Tensor, "points dimension"], steps: int
-    ) -> Float[Tensor, "batch 1 points"]:
-        """The field at the final time; there is only one."""
+    ) -> Float[Tensor, "batch fields points"]:
+        """The fields at the final time; there is only one."""
         if steps != 1:
             raise ValueError(f"this decoder predicts one frame, not {steps}: set model.marching to propagator")
         for mlp in self.mlps:
@@ -138,24 +144,24 @@ class PointwiseDecoder(nn.Module):
 class LatentMarching(nn.Module):
     """Frames from the latent field: the same propagator moves it from one to the next."""
 
-    def __init__(self, latent: int, width: int, dimension: int) -> None:
+    def __init__(self, latent: int, width: int, dimension: int, fields: int) -> None:
         super().__init__()
         self.expand = nn.Linear(latent, width, bias=False)
         self.norm = nn.LayerNorm(width)
         self.propagator = pointwise_network(width + dimension, width, width, width, width, bias=False)
         self.decoded_norm = nn.LayerNorm(width)
-        self.head = pointwise_network(width, width // 2, width // 4, 1)
+        self.head = pointwise_network(width, width // 2, width // 4, fields)
 
     def forward(
         self, z: Float[Tensor, "batch points latent"], positions: Float[Tensor, "points dimension"], steps: int
-    ) -> Float[Tensor, "batch steps points"]:
-        """The field after each step."""
+    ) -> Float[Tensor, "batch steps fields points"]:
+        """The fields after each step."""
         z, frames = self.expand(z), []
         coordinates = positions.expand(z.shape[0], -1, -1)
         for _ in range(steps):
             z = z + self.propagator(torch.cat([self.norm(z), coordinates], dim=-1))
             frames.append(self.head(self.decoded_norm(z)))
-        return torch.cat(frames, dim=-1).transpose(1, 2)
+        return torch.stack(frames, dim=1).transpose(2, 3)
 
 
 def pointwise_network(*widths: int, bias: bool = True) -> nn.Sequential:

@@ -15,7 +15,7 @@ References:
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -32,13 +32,12 @@ class SpectralConv(nn.Module):
     """Linear map of the lowest Fourier modes, the same on every grid.
 
     The kept wavenumbers are 0 … modes-1 on the last axis (a real field has no more) and -modes … modes-1 on each other
-    one, in this order. A grid too coarse for them uses those it has.
+    one, with the modes of that axis, in this order. A grid too coarse for them uses those it has.
 
     Args:
         in_channels: channels of the input.
         out_channels: channels of the output.
-        modes: modes kept per axis and sign.
-        dimension: number of spatial axes.
+        modes: modes kept on each spatial axis, per sign.
         initialisation: `original` draws both parts from [0, 1/(in·out)), as the FNO paper's code does; `library` from
             a normal distribution of variance 2/(in + out), as neuraloperator does.
 
@@ -47,12 +46,11 @@ class SpectralConv(nn.Module):
     """
 
     def __init__(
-        self, in_channels: int, out_channels: int, modes: int, dimension: int, initialisation: str = "original"
+        self, in_channels: int, out_channels: int, modes: Sequence[int], initialisation: str = "original"
     ) -> None:
         super().__init__()
-        self.modes = modes
-        self.dimension = dimension
-        kept = (2 * modes,) * (dimension - 1) + (modes,)
+        self.modes = tuple(modes)
+        kept = (*(2 * each for each in self.modes[:-1]), self.modes[-1])
         weight = torch.empty(in_channels, out_channels, *kept, 2)
         if initialisation == "original":
             nn.init.uniform_(weight, 0.0, 1.0 / (in_channels * out_channels))
@@ -80,7 +78,7 @@ class SpectralConv(nn.Module):
             return self._made[modes, dtype]
         weight = self.weight.to(dtype)
         for axis, (negative, positive) in enumerate(modes.rows):
-            weight = weight.narrow(2 + axis, self.modes - negative, negative + positive)
+            weight = weight.narrow(2 + axis, self.modes[axis] - negative, negative + positive)
         real, imaginary = weight[..., : modes.kept, :].flatten(2, -2).permute(3, 2, 0, 1)
         matrices = torch.cat([torch.cat([real, imaginary], 2), torch.cat([-imaginary, real], 2)], 1)
         if self._made is not None:

@@ -61,10 +61,11 @@ class Modes:
         return place * self.kept
 
 
-def kept_modes(grid: Sequence[int], modes: int) -> Modes:
-    """The modes that a spectral convolution with `modes` per axis and sign keeps; a coarse grid has fewer."""
-    rows = tuple((min(modes, points // 2), min(modes, (points + 1) // 2)) for points in grid[:-1])
-    return Modes(tuple(grid), rows, min(modes, grid[-1] // 2 + 1))
+def kept_modes(grid: Sequence[int], modes: Sequence[int]) -> Modes:
+    """The modes that a spectral convolution with so many on each axis, per sign, keeps; a coarse grid has fewer."""
+    *others, last = zip(grid, modes, strict=True)
+    rows = tuple((min(most, points // 2), min(most, (points + 1) // 2)) for points, most in others)
+    return Modes(tuple(grid), rows, min(last[1], last[0] // 2 + 1))
 
 
 _fast = False

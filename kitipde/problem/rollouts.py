@@ -23,9 +23,11 @@ def times_used(dataset: Dataset, config: DataConfig, frames: int | None = None) 
         config: which fields, and how many frames.
         frames: predicted ones; None for as many as in training.
     """
-    if dataset.times is None or "time" not in dataset.fields.get(config.input, ()):
+    assert config.inputs is not None
+    if dataset.times is None or "time" not in dataset.fields.get(config.inputs[0], ()):
         return None
-    return np.asarray(dataset.times)[: config.input_frames + (config.output_frames if frames is None else frames)]
+    wanted = config.wanted_frames if frames is None else frames
+    return np.asarray(dataset.times)[config.start :: config.stride][: config.given_frames + wanted]
 
 
 def check_rollout(
@@ -47,15 +49,18 @@ def check_rollout(
         InputError: the predicted field is not the given one, or the instants are not evenly spaced.
     """
     data, marches = config.data, config.model.marches
-    wanted = data.output_frames if frames is None else frames
-    repeated = not marches and max(wanted, data.output_frames) > 1
-    if repeated and data.input != data.target:
-        asked = f"data.output_frames={wanted}" if frames in (None, data.output_frames) else f"--frames {wanted}"
+    wanted = data.wanted_frames if frames is None else frames
+    repeated = not marches and max(wanted, data.wanted_frames) > 1
+    inputs, targets = data.inputs or (), data.targets or ()
+    # Inputs with time that are not predicted are known in advance, as a forcing is.
+    if repeated and not (set(inputs) & set(targets) and times is not None):
+        asked = f"data.output_frames={wanted}" if frames in (None, data.wanted_frames) else f"--frames {wanted}"
         raise InputError(
-            f"{asked}: predictions of '{data.target}' cannot follow each other, because the network takes "
-            f"'{data.input}': predict one frame, or train with the same variable as data.input and data.target"
+            f"{asked}: predictions of {', '.join(map(repr, targets))} cannot follow each other, because the network "
+            f"takes {', '.join(map(repr, inputs))}: predict one frame, or train with the same variables as data.inputs "
+            "and data.targets"
         )
-    if times is None or data.allow_uneven_times or not (repeated or wanted > data.output_frames):
+    if times is None or data.allow_uneven_times or not (repeated or wanted > data.wanted_frames):
         return
     steps = np.diff(times)
     if np.ptp(steps) > _TOLERANCE * abs(np.median(steps)):

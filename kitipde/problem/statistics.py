@@ -4,7 +4,7 @@ Everything is taken in float64: a pressure of 101325 Pa that varies by 1 Pa, or 
 like any other. Values are cast to float32, for the network, only after they have been standardised.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -81,14 +81,22 @@ class FieldStatistics:
 
 
 def in_units(
-    field: Float[Tensor, "samples frames *grid"], mean: float, deviation: float
-) -> Float32[Tensor, "samples frames *grid"]:
-    """(u − mean) / deviation, in float32; the field itself where there is nothing to do."""
-    if (mean, deviation) == (0.0, 1.0):
-        return field.float()
-    result = torch.empty(field.shape)
-    for part, place in zip(_chunks(field), _chunks(result), strict=True):
-        place.copy_((part.double() - mean) / deviation)
+    fields: Float[Tensor, "*shape"], axis: int, moments: Sequence[tuple[float, float]]
+) -> Float32[Tensor, "*shape"]:
+    """(u − mean) / deviation of each field, in float32; the fields themselves where there is nothing to do.
+
+    Args:
+        fields: of some samples.
+        axis: along which they stand.
+        moments: mean and deviation of each.
+    """
+    if all(each == (0.0, 1.0) for each in moments) or not fields.numel():
+        return fields.float()
+    result = torch.empty(fields.shape)
+    for place, (mean, deviation) in enumerate(moments):
+        field, made = fields.select(axis, place), result.select(axis, place)
+        for part, into in zip(_chunks(field), _chunks(made), strict=True):
+            into.copy_((part.double() - mean) / deviation)
     return result
 
 

@@ -7,66 +7,81 @@ A *window* is one learning problem: the frames that are given and those that fol
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from datagen.geometry import Geometry, Grid, Resolution
 from datagen.store import Dataset
 from kitipde.config import DataConfig
-from kitipde.errors import DamagedError, InputError, unknown
+from kitipde.errors import DamagedError, InputError
 
-__all__ = ["Split", "Windows", "grid_coordinates", "load_windows", "refuse_not_finite", "split_samples"]
+__all__ = ["Batch", "Split", "Windows", "load_windows", "refuse_not_finite", "split_samples"]
 
 
 @dataclass(frozen=True)
 class Split:
     """Which samples of a file are for what. No sample is in two of them."""
 
-    train: range
-    validation: range
-    test: range
+    train: Sequence[int]
+    validation: Sequence[int]
+    test: Sequence[int]
+
+
+class Batch(NamedTuple):
+    """What a step is made of; the first axes may be [seed, sample] instead of [sample].
+
+    Attributes:
+        inputs: given frames, oldest first.
+        targets: frames that follow.
+        context: static fields, then parameters as constant fields; maybe none.
+        known: the frames that follow of inputs that are not predicted; maybe none.
+    """
+
+    inputs: Float[Tensor, "*sample input_frames inputs *space"]
+    targets: Float[Tensor, "*sample output_frames targets *space"]
+    context: Float[Tensor, "*sample context *space"]
+    known: Float[Tensor, "*sample output_frames known *space"]
 
 
 @dataclass(frozen=True)
 class Windows:
-    """Inputs and targets of some samples on one grid, in physical units.
+    """The windows of some samples on one geometry, in physical units.
 
     Attributes:
         inputs: given frames, oldest first.
         targets: frames to predict.
-        samples: index in the file of each.
-        coordinates: of the grid, one array per axis.
-        times: of the target frames; none for a dataset without time.
-        field: name of the target variable.
-        units: of the target variable.
+        context: static fields, then parameters as constant fields.
+        known: later frames of inputs that are not predicted.
+        samples: index in the file of each window.
+        geometry: where the fields live.
+        times: of the target frames of the first window; none for a dataset without time.
+        units: of the targets.
     """
 
-    inputs: Float[Tensor, "samples input_frames *grid"]
-    targets: Float[Tensor, "samples output_frames *grid"]
+    inputs: Float[Tensor, "windows input_frames inputs *space"]
+    targets: Float[Tensor, "windows output_frames targets *space"]
+    context: Float[Tensor, "windows context *space"]
+    known: Float[Tensor, "windows output_frames known *space"]
     samples: tuple[int, ...]
-    coordinates: tuple[np.ndarray, ...]
+    geometry: Geometry
     times: np.ndarray | None
-    field: str
-    units: str
+    units: tuple[str, ...]
 
     def __len__(self) -> int:
         return len(self.samples)
 
     @property
-    def grid(self) -> tuple[int, ...]:
-        """Points per axis."""
-        return tuple(self.inputs.shape[2:])
-
-    @property
-    def dimension(self) -> int:
-        """Spatial axes."""
-        return len(self.grid)
+    def batch(self) -> Batch:
+        """All of them."""
+        return Batch(self.inputs, self.targets, self.context, self.known)
 
 
 def split_samples(total: int, config: DataConfig) -> Split:
-    """Share out a file: the first samples train, the next validate, the last test.
+    """Share out a file: the last samples test; of the others the first train and the next validate, or as drawn.
 
     Raises:
         InputError: if the file has fewer samples than asked for, or too few to share.
@@ -80,50 +95,109 @@ def split_samples(total: int, config: DataConfig) -> Split:
             f"the dataset has {total} samples, but data.train + data.validation + data.test need "
             f"{max(train, 1)} + {validation} + {test} = {max(train, 1) + validation + test}"
         )
-    return Split(range(train), range(train, train + validation), range(total - test, total))
+    last = range(total - test, total)
+    if config.split_seed is None:
+        return Split(range(train), range(train, train + validation), last)
+    drawn = np.random.default_rng(config.split_seed).permutation(total - test)[: train + validation].tolist()
+    return Split(tuple(sorted(drawn[:train])), tuple(sorted(drawn[train:])), last)
 
 
 def load_windows(
-    dataset: Dataset, config: DataConfig, samples: Sequence[int], resolution: int | None = None
+    dataset: Dataset, config: DataConfig, samples: Sequence[int], resolution: Resolution | None = None
 ) -> Windows:
     """Read the windows of some samples.
 
     Args:
         dataset: an open file.
-        config: which variables and frames.
+        config: which variables and frames, all of them named (`kitipde.problem.choice`).
         samples: which samples.
-        resolution: points per axis; none for the stored grid.
+        resolution: points along each axis, or all; none for the stored grid.
 
     Raises:
-        InputError: for a variable or frames that the file does not hold, values that are not finite, or a grid it
-            cannot be brought to.
+        InputError: for frames that the file does not hold, values that are not finite, or a grid it cannot be brought
+            to.
     """
-    dataset.refuse_unequal_axes()
-    for role, name in (("data.input", config.input), ("data.target", config.target)):
-        if name not in dataset.fields:
-            raise unknown(f"variable in {role} of {dataset.path}", name, dataset.fields)
-        if dataset.fields[name][0] != "sample":
-            raise InputError(
-                f"{role}={name}: all samples of {dataset.path} share this field, it tells none from another"
-            )
-    given, wanted = _frames(dataset, config)
+    assert config.inputs is not None
+    assert config.targets is not None
+    given, wanted = config.given_frames, config.wanted_frames
+    starts = _starts(dataset, config)
+    geometry = dataset.geometry
+    if resolution is not None and isinstance(geometry, Grid):
+        geometry = geometry.coarsened(resolution, config.downsample)
 
-    def read(name: str, frames: slice | None) -> Tensor:
-        array = dataset.read(name, samples, frames, resolution, config.downsample)
+    def read(name: str, first: int, frames: int) -> Tensor:
+        """[window, frame, *space] of one field."""
+        has_time, array = "time" in dataset.fields[name], None
+        if not has_time:
+            array = checked(name, dataset.read(name, samples, None, resolution, config.downsample))
+            return torch.from_numpy(array)[:, None]
+        span = slice(starts[0] + first, starts[-1] + first + (frames - 1) * config.stride + 1)
+        array = checked(name, dataset.read(name, samples, span, resolution, config.downsample))
+        moving = torch.from_numpy(array)
+        if len(starts) == 1:
+            return moving[:, :: config.stride]
+        parts = [moving[:, start - starts[0] :][:, :: config.stride][:, :frames] for start in starts]
+        return torch.stack(parts, dim=1).flatten(0, 1)
+
+    def checked(name: str, array: np.ndarray) -> np.ndarray:
         refuse_not_finite(dataset, name, samples, array)
-        tensor = torch.from_numpy(np.ascontiguousarray(array))
-        return tensor if frames is not None else tensor.unsqueeze(1)
+        return np.ascontiguousarray(array)
 
-    inputs, targets = read(config.input, given), read(config.target, wanted)
+    def together(fields: Sequence[Tensor]) -> Tensor:
+        """[window, frame, field, *space]; without a copy of a field alone."""
+        return fields[0].unsqueeze(2) if len(fields) == 1 else torch.stack(list(fields), dim=2)
+
+    later = given * config.stride
+    inputs = together([read(name, 0, given) for name in config.inputs])
+    targets = together([read(name, later, wanted) for name in config.targets])
+    known = [name for name in config.inputs if name not in config.targets and "time" in dataset.fields[name]]
+    # The last known frame is never needed: nothing is predicted from it. It is there so that frames count alike.
+    forcing = together([read(name, later, wanted) for name in known]) if known and _repeats(config) else None
+    times = None
+    if dataset.times is not None and "time" in dataset.fields[config.targets[0]]:
+        times = np.asarray(dataset.times)[starts[0] + later :: config.stride][:wanted]
     return Windows(
         inputs,
         targets,
-        samples=tuple(samples),
-        coordinates=grid_coordinates(dataset, inputs.shape[2:]),
-        times=None if wanted is None or dataset.times is None else np.asarray(dataset.times)[wanted],
-        field=config.target,
-        units=str(dataset.description(config.target).get("units", "")),
+        _context(dataset, config, samples, resolution, len(starts), inputs),
+        inputs.new_zeros(len(inputs), wanted, 0, *inputs.shape[3:]) if forcing is None else forcing,
+        samples=tuple(int(sample) for sample in samples for _ in starts),
+        geometry=geometry,
+        times=times,
+        units=tuple(str(dataset.description(name).get("units", "")) for name in config.targets),
     )
+
+
+def _context(
+    dataset: Dataset,
+    config: DataConfig,
+    samples: Sequence[int],
+    resolution: Resolution | None,
+    repeats: int,
+    like: Tensor,
+) -> Tensor:
+    """Static fields and parameters as channels, [window, channel, *space]."""
+    channels = []
+    for name in config.static:
+        array = dataset.read(name, samples, None, resolution, config.downsample)
+        shared = dataset.fields[name][0] != "sample"
+        refuse_not_finite(dataset, name, () if shared else samples, array)
+        field = torch.from_numpy(np.ascontiguousarray(array))
+        channels.append(field.expand(len(samples), *field.shape) if shared else field)
+    for name in config.parameters:
+        values = torch.from_numpy(np.asarray(dataset.parameter(name)[list(samples)], np.float64))
+        if not values.isfinite().all():
+            raise DamagedError(f"{name} of {dataset.path} holds values that are not finite")
+        channels.append(values.reshape(-1, *(1,) * (like.ndim - 3)).expand(-1, *like.shape[3:]))
+    if not channels:
+        return like.new_zeros(len(like), 0, *like.shape[3:])
+    # Parameters in float64 keep their digits; fields are widened to it beside them.
+    stacked = torch.stack([each.to(max((c.dtype for c in channels), key=lambda d: d.itemsize)) for each in channels], 1)
+    return stacked.repeat_interleave(repeats, dim=0)
+
+
+def _repeats(config: DataConfig) -> bool:
+    return config.wanted_frames > 1
 
 
 def refuse_not_finite(dataset: Dataset, name: str, samples: Sequence[int], values: np.ndarray) -> None:
@@ -134,40 +208,41 @@ def refuse_not_finite(dataset: Dataset, name: str, samples: Sequence[int], value
     """
     if np.isfinite(values).all():
         return
-    first = next(sample for sample, each in zip(samples, values, strict=True) if not np.isfinite(each).all())
+    first = next((sample for sample, each in zip(samples, values, strict=False) if not np.isfinite(each).all()), None)
+    which = name if first is None else f"{name} of sample {first}"
     raise DamagedError(
-        f"{name} of sample {first} of {dataset.path} holds values that are not finite "
+        f"{which} of {dataset.path} holds values that are not finite "
         f"(all that is wrong with the file: kitipde info {shlex.quote(str(dataset.path))} --verify)"
     )
 
 
-def _frames(dataset: Dataset, config: DataConfig) -> tuple[slice | None, slice | None]:
-    """Which frames of input and target; none for a variable without time."""
-    has_time = ["time" in dataset.fields[name] for name in (config.input, config.target)]
-    if not any(has_time):
-        if config.input_frames > 1 or config.output_frames > 1:
+def _starts(dataset: Dataset, config: DataConfig) -> list[int]:
+    """The first frames of a sample's windows."""
+    assert config.inputs is not None
+    assert config.targets is not None
+    names = (*config.inputs, *config.targets)
+    moving = [name for name in names if "time" in dataset.fields[name]]
+    if not moving:
+        if config.given_frames > 1 or config.wanted_frames > 1:
             raise InputError(
-                f"data.input_frames and data.output_frames must be 1: '{config.input}' and '{config.target}' of "
+                f"data.input_frames and data.output_frames must be 1: {', '.join(map(repr, dict.fromkeys(names)))} of "
                 f"{dataset.path} have no time axis"
             )
-        return None, None
-    if not all(has_time):
+        return [0]
+    still = next((name for name in names if name not in moving), None)
+    if still is not None:
+        role = "data.inputs" if still in config.inputs else "data.targets"
         raise InputError(
-            f"data.input '{config.input}' and data.target '{config.target}' must both have a time axis or neither"
+            f"{role}: '{still}' of {dataset.path} has no time axis, and '{moving[0]}' has one: "
+            f"{'give it as data.static' if still in config.inputs else 'all targets must have one, or none'}"
         )
-    stored, needed = len(dataset.times if dataset.times is not None else ()), config.input_frames + config.output_frames
-    if needed > stored:
+    stored = len(dataset.times if dataset.times is not None else ())
+    needed = (config.given_frames + config.wanted_frames - 1) * config.stride + 1
+    if config.start + needed > stored:
         raise InputError(
             f"{dataset.path} has {stored} frames, but data.input_frames + data.output_frames need "
-            f"{config.input_frames} + {config.output_frames} = {needed}"
+            f"{config.given_frames} + {config.wanted_frames} = {config.given_frames + config.wanted_frames}"
+            + (f", {config.stride} apart, from frame {config.start}" if (config.start, config.stride) != (0, 1) else "")
         )
-    return slice(0, config.input_frames), slice(config.input_frames, needed)
-
-
-def grid_coordinates(dataset: Dataset, grid: Sequence[int]) -> tuple[np.ndarray, ...]:
-    """Coordinates of a periodic grid of another size: equally spaced from the stored origin, without the end point."""
-    axes = [name for name in ("x", "y") if name in dataset.coordinates]
-    return tuple(
-        float(dataset.coordinates[axis][0]) + np.arange(points) * (dataset.length / points)
-        for axis, points in zip(axes, grid, strict=True)
-    )
+    last = stored - needed if config.windows == "all" else config.start
+    return list(range(config.start, last + 1))

@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from kitipde.problem.windows import Batch
+
 __all__ = ["Fields", "batch_order", "draw", "drawn_frames"]
 
 # Share of a GPU's free memory that data may take; the rest is for the network and its feature maps.
@@ -14,37 +16,34 @@ RESIDENT_SHARE = 0.25
 
 
 class Fields:
-    """Inputs and targets of a split: on the device when they fit there, else fetched one step ahead.
+    """The windows of a split: on the device when they fit there, else fetched one step ahead.
 
     Args:
-        inputs: of each sample.
-        targets: of each sample.
+        windows: of all samples.
         device: where the network is.
         resident: whether they are held on the device; by default if they fit.
     """
 
-    def __init__(self, inputs: Tensor, targets: Tensor, device: torch.device, resident: bool | None = None) -> None:
+    def __init__(self, windows: Batch, device: torch.device, resident: bool | None = None) -> None:
         self.device = device
-        self.samples, self.frames = len(targets), targets.shape[1]
-        self.resident = _fits((inputs, targets), device) if resident is None else resident
-        self.inputs, self.targets = inputs, targets
-        if self.resident:
-            self.inputs, self.targets = inputs.to(device), targets.to(device)
+        self.samples, self.frames = len(windows.targets), windows.targets.shape[1]
+        self.resident = _fits(windows, device) if resident is None else resident
+        self.windows = Batch(*(each.to(device) for each in windows)) if self.resident else windows
 
     @property
     def home(self) -> torch.device:
         """Where the fields are held."""
-        return self.inputs.device
+        return self.windows.inputs.device
 
-    def batches(self, indices: Sequence[Int[Tensor, "K batch"]]) -> Iterator[tuple[Tensor, Tensor]]:
-        """Inputs and targets of some steps, [K, batch, frames, *grid].
+    def batches(self, indices: Sequence[Int[Tensor, "K batch"]]) -> Iterator[Batch]:
+        """The windows of some steps, [K, batch, …].
 
         Args:
             indices: samples of each step, where the fields are (`home`).
         """
         if self.resident:
             for index in indices:
-                yield self.inputs[index], self.targets[index]
+                yield Batch(*(each[index] for each in self.windows))
             return
         stream = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None
         ahead = self._fetch(indices[0], stream) if indices else None
@@ -57,13 +56,13 @@ class Fields:
             current, ahead = ahead, self._fetch(indices[step + 1], stream) if step + 1 < len(indices) else None
             yield current
 
-    def _fetch(self, index: Tensor, stream: "torch.cuda.Stream | None") -> tuple[Tensor, Tensor]:
-        chosen = self.inputs[index], self.targets[index]
+    def _fetch(self, index: Tensor, stream: "torch.cuda.Stream | None") -> Batch:
+        chosen = [each[index] for each in self.windows]
         if stream is None:
-            return chosen[0].to(self.device), chosen[1].to(self.device)
+            return Batch(*(each.to(self.device) for each in chosen))
         with torch.cuda.stream(stream):
-            pinned = chosen[0].pin_memory(), chosen[1].pin_memory()
-            return pinned[0].to(self.device, non_blocking=True), pinned[1].to(self.device, non_blocking=True)
+            pinned = [each.pin_memory() for each in chosen]
+            return Batch(*(each.to(self.device, non_blocking=True) for each in pinned))
 
 
 def batch_order(seed: int, epoch: int, samples: int) -> Int[Tensor, "samples"]:

@@ -14,8 +14,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
 from kitipde.errors import InputError
-from kitipde.problem.mesh import MeshWindows
-from kitipde.problem.windows import Windows
+from kitipde.problem.windows import Batch, Windows
 from kitipde.training.objective import Objective
 
 __all__ = ["Ensemble", "Weights"]
@@ -50,21 +49,17 @@ class Ensemble(nn.Module):
         # The structure without its tensors; no child, or its parameters would be trained too.
         object.__setattr__(self, "objective", copy.deepcopy(replicas[0]))
 
-    def forward(
-        self,
-        inputs: Float[Tensor, "K batch given *grid"],
-        targets: Float[Tensor, "K batch frames *grid"],
-        starts: Int[Tensor, "K batch"] | int = 0,
-    ) -> Float[Tensor, "K batch predicted"]:
-        """Relative L2 errors of each replica on its own batch."""
+    def forward(self, batch: Batch, starts: Int[Tensor, "K batch"] | int = 0) -> Float[Tensor, "K batch predicted"]:
+        """Errors of each replica on its own batch, [K, batch, …]."""
         if self.count == 1:
-            return self.objective(inputs[0], targets[0], starts[0] if isinstance(starts, Tensor) else starts)[None]
+            own = Batch(*(each[0] for each in batch))
+            return self.objective(own, starts[0] if isinstance(starts, Tensor) else starts)[None]
 
-        def one(tensors: Weights, inputs: Tensor, targets: Tensor, starts: Tensor | int) -> Tensor:
-            return functional_call(self.objective, tensors, (inputs, targets, starts))
+        def one(tensors: Weights, batch: Batch, starts: Tensor | int) -> Tensor:
+            return functional_call(self.objective, tensors, (batch, starts))
 
-        axes = (0, 0, 0, 0 if isinstance(starts, Tensor) else None)
-        return vmap(one, axes)(self._tensors(), inputs, targets, starts)
+        axes = (0, 0, 0 if isinstance(starts, Tensor) else None)
+        return vmap(one, axes)(self._tensors(), batch, starts)
 
     def train(self, mode: bool = True) -> "Ensemble":
         """Training or evaluation mode, also of the structure that is no child."""
@@ -92,7 +87,7 @@ class Ensemble(nn.Module):
                 stacked[name].copy_(buffer)
         return results
 
-    def fields(self, windows: Windows | MeshWindows) -> tuple[Tensor, Tensor]:
+    def fields(self, windows: Windows) -> Batch:
         """Inputs and targets of a split in the units of the networks, which all replicas share.
 
         Raises:

@@ -1,6 +1,7 @@
 """Trouble with disk, memory or the loss while a run is trained, as one line that says what would help."""
 
 import gc
+import math
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -9,9 +10,8 @@ from typing import NoReturn
 
 import torch
 
-from kitipde.config import AirfoilOFormerConfig, RunConfig
+from kitipde.config import RunConfig
 from kitipde.errors import InputError, NoMemoryError, SettingsError, out_of_memory
-from kitipde.problem.windows import Windows
 from kitipde.runs import Replica
 from kitipde.training.standing import TrainingData
 
@@ -48,8 +48,9 @@ def told(folder: Path, batch: int, replicas: int, attempt: Callable[[int], None]
 
 
 def target_size(data: TrainingData) -> float:
-    """Root mean square of the targets of the training split; 1 on a mesh, where the loss has units of its own."""
-    return float(data.targets.sizes(0.0, 1.0).square().mean().sqrt()) if isinstance(data.train, Windows) else 1.0
+    """Root mean square of the targets of the training split: that of the field which is farthest from 1."""
+    sizes = [float(one.sizes(0.0, 1.0).square().mean().sqrt()) for one in data.targets]
+    return max(sizes, key=lambda size: abs(math.log(size)) if size else math.inf)
 
 
 def refuse_not_finite(replica: Replica, epoch: int, config: RunConfig, size: float) -> NoReturn:
@@ -79,7 +80,7 @@ def learnt_nothing(losses: Mapping[int, float | None], config: RunConfig, size: 
         size: see `target_size`.
     """
     poor = {str(seed): loss for seed, loss in losses.items() if loss is not None and loss >= 1}
-    if isinstance(config.model, AirfoilOFormerConfig) or not poor:
+    if not config.model.relative_loss or not poor:
         return None
     which = f"seed{'s' if len(poor) > 1 else ''} {', '.join(poor)}"
     constant = "zero" if config.data.normalize == "none" else "the mean of the training targets"
@@ -91,7 +92,7 @@ def _normalise(config: RunConfig, size: float) -> str | None:
     """The advice to normalise, where fields far from a size of 1 are given to the network as they are."""
     if config.data.normalize != "none" or 1e-2 < size < 1e2:
         return None
-    return f"{config.data.target} has values of size {size:.2g}: set data.normalize=standard"
+    return f"{', '.join(config.data.targets or ())} has values of size {size:.2g}: set data.normalize=standard"
 
 
 def _batch_too_large(

@@ -16,9 +16,10 @@ from kitipde.collisions.statistics import collect, gap_warning
 from kitipde.config import RunConfig
 from kitipde.errors import InputError
 from kitipde.files import write_json
-from kitipde.models import parameter_count
+from kitipde.models import example_input, parameter_count
 from kitipde.models.flops import count_flops
 from kitipde.optim.condensation import condensation
+from kitipde.problem.windows import Batch
 from kitipde.runs import Replica
 from kitipde.training.batches import Fields, batch_order, draw, drawn_frames
 from kitipde.training.checkpoint import Checkpoint, copy_best, forget_after, read_checkpoint, save_checkpoint
@@ -72,7 +73,8 @@ class Trainer:
         optimizer = make_optimizer(config.optimizer, self.ensemble.objective.model, self.ensemble.trained(), seeds)
         self.forward, self.optimizer = fabric.setup(self.ensemble, optimizer)
         # Of one forward pass of one sample of one replica.
-        self.flops = count_flops(self.ensemble.objective.model.eval(), data.train.inputs[:1].to(fabric.device))
+        example = (each.to(fabric.device) for each in example_input(replicas[0].problem))
+        self.flops = count_flops(self.ensemble.objective.model.eval(), *example)
         decay = config.training.ema
         self.average = None if decay is None else MovingAverage(self.ensemble.parameters(), decay)
         self.steps = math.ceil(len(data.train) / config.training.batch_size)
@@ -84,7 +86,7 @@ class Trainer:
         self.records = [Record(replica, config.training.tensorboard) for replica in replicas]
         self._start_from(start, data)
         self.train_fields, self.validation_fields = (
-            Fields(*self.ensemble.fields(windows), fabric.device) for windows in (data.train, data.validation)
+            Fields(self.ensemble.fields(windows), fabric.device) for windows in (data.train, data.validation)
         )
 
     def run(self, report: Callable[[int, int, str], None], interrupt: Interrupt) -> None:
@@ -137,7 +139,7 @@ class Trainer:
         self.ensemble.each(begin)
         self.ensemble.train()
 
-    def _batches(self) -> Iterator[tuple[Tensor, Tensor, Tensor | int]]:
+    def _batches(self) -> Iterator[tuple[Batch, Tensor | int]]:
         """This process's share of the steps that are left of the epoch."""
         training, seeds = self.config.training, [replica.seed for replica in self.replicas]
         samples, frames = self.train_fields.samples, self.train_fields.frames
@@ -150,30 +152,30 @@ class Trainer:
         elif training.unroll == "pushforward":
             # The same for all seeds, which stacked replicas cannot do without.
             starts = draw(frames, self.steps, self.epoch).tolist()[self.step :]
-        for (inputs, targets), start in zip(self.train_fields.batches(indices), starts, strict=True):
-            yield inputs, targets, start
+        yield from zip(self.train_fields.batches(indices), starts, strict=True)
 
     def _share(self, batch: Tensor) -> Tensor:
         """The samples of a batch that are this process's; one that will count for nothing if there are too few."""
         mine = self.processes.share(batch)
         return mine if mine.shape[1] else batch[:, :1]
 
-    def _take_step(self, inputs: Tensor, targets: Tensor, starts: Tensor | int) -> None:
+    def _take_step(self, batch: Batch, starts: Tensor | int) -> None:
         training = self.config.training
         first = self.step * training.batch_size
-        batch = min(training.batch_size, self.train_fields.samples - first)
+        size = min(training.batch_size, self.train_fields.samples - first)
         # Gradients are averaged over the processes, each of which sums over its share of the batch.
-        weight = float(self.processes.count) if self.processes.rank < batch else 0.0
+        weight = float(self.processes.count) if self.processes.rank < size else 0.0
         if training.batch_reduction == "mean":
-            weight /= batch
+            weight /= size
         done = self.epoch * self.steps + self.step
-        targets = targets[:, :, : frames_wanted(training, targets.shape[2], done, training.epochs * self.steps)]
+        wanted = frames_wanted(training, batch.targets.shape[2], done, training.epochs * self.steps)
+        batch = batch._replace(targets=batch.targets[:, :, :wanted])
         if self.config.schedule.name == "onecycle":
             self._set_rate(self.epoch + self.step / self.steps)
         elif self.step == 0:
             self._set_rate(self.epoch)
         self.optimizer.zero_grad(set_to_none=True)
-        errors = self.forward(inputs, targets, starts)
+        errors = self.forward(batch, starts)
         # Of the frames that were predicted: some ways to unroll predict one of them.
         scale = weight / errors.shape[2] if training.frame_reduction == "mean" else weight
         self.fabric.backward(scale * errors.sum())
@@ -266,8 +268,8 @@ class Trainer:
             part.expand(len(self.replicas), -1) for part in mine.split(self.config.training.batch_size) if len(part)
         ]
         total = torch.zeros_like(self.loss_sum)
-        for inputs, targets in fields.batches(indices):
-            total += self.forward(inputs, targets).double().sum(dim=(1, 2))
+        for batch in fields.batches(indices):
+            total += self.forward(batch).double().sum(dim=(1, 2))
         return (self.processes.total(total) / (count * fields.frames)).tolist()
 
     # --- the end, and being told to stop

@@ -1,4 +1,4 @@
-"""The training objective: the relative L2 error of each frame, safe where a target is nearly zero."""
+"""The training objective: the relative L2 error of each frame and field, safe where a target is nearly zero."""
 
 import math
 
@@ -35,12 +35,14 @@ def loss_units(sizes: Float[Tensor, "samples frames"]) -> tuple[float, float]:
 
 
 def relative_l2(
-    prediction: Float[Tensor, "batch frames *grid"],
-    target: Float[Tensor, "batch frames *grid"],
-    scale: float | Float[Tensor, ""] = 1.0,
-    floor: float | Float[Tensor, ""] = SMALLEST,
+    prediction: Float[Tensor, "batch frames fields *space"],
+    target: Float[Tensor, "batch frames fields *space"],
+    scale: Float[Tensor, " fields"],
+    floor: Float[Tensor, " fields"],
 ) -> Float[Tensor, "batch frames"]:
-    """Relative L2 error of each frame, |c(û - u)| / max(|c u|, φ√n), with finite gradient also at an exact fit.
+    """Relative L2 error of each frame, the mean over fields of |c(û - u)| / max(|c u|, φ√n).
+
+    Its gradient is finite also at an exact fit.
 
     Args:
         prediction: û.
@@ -51,5 +53,6 @@ def relative_l2(
     # Autocast would take the norms in half precision.
     with torch.autocast(target.device.type, enabled=False):
         difference = prediction.to(target.dtype) - target
-        error, norm = (torch.linalg.vector_norm((scale * field).flatten(2), dim=2) for field in (difference, target))
-    return error / norm.clamp_min(floor * math.sqrt(target[0, 0].numel()))
+        factor = scale.reshape(-1, *(1,) * (target.ndim - 3))
+        error, norm = (torch.linalg.vector_norm((factor * field).flatten(3), dim=3) for field in (difference, target))
+    return (error / torch.maximum(norm, floor * math.sqrt(target[0, 0, 0].numel()))).mean(2)

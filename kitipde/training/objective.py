@@ -8,12 +8,11 @@ from kitipde.collisions import key_noise
 from kitipde.collisions.backends.counter_rng import normal_like
 from kitipde.config import RunConfig, TrainingConfig
 from kitipde.errors import InputError, blaming_settings
-from kitipde.models import MeshOperator, Normalised, build_model
+from kitipde.models import Normalised, build_model
 from kitipde.models.dropout import key_dropout
 from kitipde.models.rollout import Stepper
-from kitipde.problem.mesh import MeshWindows, mesh_scaling
-from kitipde.problem.statistics import in_units, refuse_constant, refuse_too_large
-from kitipde.problem.windows import Windows
+from kitipde.problem.statistics import FieldStatistics, in_units, refuse_constant, refuse_too_large
+from kitipde.problem.windows import Batch, Windows
 from kitipde.runs import Replica
 from kitipde.training.batches import draw
 from kitipde.training.losses import SMALLEST, loss_units, relative_l2
@@ -38,7 +37,7 @@ def make_objective(config: RunConfig, replica: Replica, data: TrainingData) -> "
         SettingsError: if the settings make no such model, or the data cannot be normalised.
     """
     torch.manual_seed(replica.seed)
-    model = build_model(config, replica.dimension, replica.resolution)
+    model = build_model(config, replica.problem)
     fit(config, model, data)
     objective = Objective(model, config.training)
     objective.fit(data)
@@ -47,22 +46,18 @@ def make_objective(config: RunConfig, replica: Replica, data: TrainingData) -> "
     return objective
 
 
-def fit(config: RunConfig, model: Normalised | MeshOperator, data: TrainingData) -> None:
-    """Give the model the statistics of the training split.
+def fit(config: RunConfig, model: Normalised, data: TrainingData) -> None:
+    """Give the model the statistics of the training split, and its network the geometry.
 
     Raises:
         InputError: if a field cannot be normalised, or learnt from without.
     """
-    windows = data.train
-    if isinstance(windows, MeshWindows):
-        assert isinstance(model, MeshOperator)
-        scaling = mesh_scaling(windows)
-        model.fit(scaling.mean, scaling.deviation, windows.positions, windows.node_type, windows.region)
-        return
-    assert isinstance(model, Normalised)
     check_scales(config, data)
     if config.data.normalize == "standard":
-        model.fit(*((each.mean, each.deviation) for each in (data.inputs, data.targets)))
+        model.fit(*([(one.mean, one.deviation) for one in each] for each in (data.inputs, data.targets, data.context)))
+    place = getattr(model.network, "place", None)
+    if place is not None:
+        place(data.train.geometry)
 
 
 def check_scales(config: RunConfig, data: TrainingData) -> None:
@@ -72,10 +67,9 @@ def check_scales(config: RunConfig, data: TrainingData) -> None:
         InputError: one is constant where it has to be standardised, a target is zero everywhere, or values are so large
             or small that float32 cannot hold them where they are not standardised.
     """
-    names = (("data.input", config.data.input, data.inputs), ("data.target", config.data.target, data.targets))
-    for setting, name, statistics in names:
-        if setting == "data.target" and not statistics.largest:
-            raise InputError(f"data.target={name} is zero in every training sample: there is nothing to learn")
+    for setting, name, statistics in _described(config, data):
+        if setting == "data.targets" and not statistics.largest:
+            raise InputError(f"data.targets={name} is zero in every training sample: there is nothing to learn")
         if config.data.normalize == "standard":
             instead = f"choose another field, or set data.normalize=none to give {name} to the network as it is"
             refuse_constant(statistics, setting, name, instead)
@@ -83,7 +77,23 @@ def check_scales(config: RunConfig, data: TrainingData) -> None:
             refuse_too_large(statistics, setting, name)
 
 
-def check_unroll(config: TrainingConfig, model: Normalised | MeshOperator) -> None:
+def _described(config: RunConfig, data: TrainingData) -> list[tuple[str, str, FieldStatistics]]:
+    """Each field of the training split: the setting that names it, its name, its statistics."""
+    settings = config.data
+    context = [
+        *(("data.static", name) for name in settings.static),
+        *(("data.parameters", n) for n in settings.parameters),
+    ]
+    named = [
+        *(("data.inputs", name) for name in settings.inputs or ()),
+        *(("data.targets", name) for name in settings.targets or ()),
+        *context,
+    ]
+    every = (*data.inputs, *data.targets, *data.context)
+    return [(setting, name, one) for (setting, name), one in zip(named, every, strict=True)]
+
+
+def check_unroll(config: TrainingConfig, model: Normalised) -> None:
     """Whether a model predicts frames as `training.unroll` needs it.
 
     Raises:
@@ -99,13 +109,13 @@ def check_unroll(config: TrainingConfig, model: Normalised | MeshOperator) -> No
 class Objective(nn.Module):
     """A model and its errors: in training as `training.unroll` has it, in evaluation those of the whole rollout.
 
-    Fields are in the units of the model's network: standardised, for a `Normalised`. What the loss is divided by at
-    least, what brings it to a size near 1 and the size of the noise are buffers of their own: they are part of each
-    saved state, so that a run that continues has the loss that it began with.
+    Fields are in the units of the model's network: standardised. What the loss of each field is divided by at least,
+    what brings it to a size near 1 and the size of the noise are buffers of their own: they are part of each saved
+    state, so that a run that continues has the loss that it began with.
 
     Args:
-        model: maps [batch, frames, *grid] to [batch, 1, *grid]. If it has a method `errors` and a buffer `deviation`,
-            those are what is minimised, in place of the relative L2 error, and the scale of noise on the inputs.
+        model: the operator. If its network has a method `errors`, those are what is minimised, in place of the relative
+            L2 error.
         config: how predictions follow each other, and how much noise the inputs get.
     """
 
@@ -114,40 +124,48 @@ class Objective(nn.Module):
     loss_scale: Tensor
     loss_floor: Tensor
 
-    def __init__(self, model: nn.Module, config: TrainingConfig) -> None:
+    def __init__(self, model: Normalised, config: TrainingConfig) -> None:
         super().__init__()
         self.model = model
         self.unroll = config.unroll
         self.half_products = config.precision == "bf16"
         self.noise = config.input_noise
+        inputs, targets = len(model.problem.inputs), len(model.problem.targets)
         # Seed of the next step's noise: a tensor, so that stacked replicas have one each.
         self.register_buffer("noise_key", torch.zeros((), dtype=torch.long), persistent=False)
-        for name, value in (("noise_size", 1.0), ("loss_scale", 1.0), ("loss_floor", SMALLEST)):
-            self.register_buffer(name, torch.tensor(value), persistent=False)
+        self.register_buffer("noise_size", torch.ones(inputs), persistent=False)
+        self.register_buffer("loss_scale", torch.ones(targets), persistent=False)
+        self.register_buffer("loss_floor", torch.full((targets,), SMALLEST), persistent=False)
 
     def fit(self, data: TrainingData) -> None:
         """Take the sizes of the training split in the units of the model's network."""
-        if not isinstance(self.model, Normalised):
-            return
-        _, input_std, output_mean, output_std = self.units()
-        scale, floor = loss_units(data.targets.sizes(output_mean, output_std))
-        self.loss_scale.fill_(scale)
-        self.loss_floor.fill_(floor)
-        self.noise_size.fill_(data.inputs.deviation / input_std)
+        model = self.model
+        for place, statistics in enumerate(data.targets):
+            mean, deviation = float(model.output_mean[place]), float(model.output_std[place])
+            self.loss_scale[place], self.loss_floor[place] = loss_units(statistics.sizes(mean, deviation))
+        for place, statistics in enumerate(data.inputs):
+            self.noise_size[place] = statistics.deviation / float(model.input_std[place])
 
     def units(self) -> tuple[float, ...]:
         """Means and standard deviations that fields are standardised with."""
-        if not isinstance(self.model, Normalised):
-            return ()
-        model = self.model
-        return tuple(float(each) for each in (model.input_mean, model.input_std, model.output_mean, model.output_std))
+        names = ("input_mean", "input_std", "output_mean", "output_std", "context_mean", "context_std")
+        return tuple(value for name in names for value in getattr(self.model, name).tolist())
 
-    def fields(self, windows: Windows | MeshWindows) -> tuple[Tensor, Tensor]:
-        """Inputs and targets of a split as `forward` takes them."""
-        if not isinstance(self.model, Normalised):
-            return windows.inputs, windows.targets
-        input_mean, input_std, output_mean, output_std = self.units()
-        return in_units(windows.inputs, input_mean, input_std), in_units(windows.targets, output_mean, output_std)
+    def fields(self, windows: Windows) -> Batch:
+        """A split as `forward` takes it."""
+        model = self.model
+        known = [name in model.problem.known for name in model.problem.inputs]
+        inputs = list(zip(model.input_mean.tolist(), model.input_std.tolist(), strict=True))
+        later = (
+            [moments for moments, there in zip(inputs, known, strict=True) if there] if windows.known.shape[2] else []
+        )
+        context = list(zip(model.context_mean.tolist(), model.context_std.tolist(), strict=True))
+        return Batch(
+            in_units(windows.inputs, 2, inputs),
+            in_units(windows.targets, 2, list(zip(model.output_mean.tolist(), model.output_std.tolist(), strict=True))),
+            in_units(windows.context, 1, context),
+            in_units(windows.known, 2, later),
+        )
 
     def key(self, *seeds: int) -> None:
         """From now on every random number follows from these seeds and a count of calls."""
@@ -156,24 +174,19 @@ class Objective(nn.Module):
         # A word of its own, so that input noise and dropout differ.
         key_dropout(self, int(draw(1 << 61, 1, *seeds, 2)))
 
-    def forward(
-        self,
-        inputs: Float[Tensor, "batch given *grid"],
-        targets: Float[Tensor, "batch frames *grid"],
-        starts: Int[Tensor, "batch"] | int = 0,
-    ) -> Float[Tensor, "batch predicted"]:
+    def forward(self, batch: Batch, starts: Int[Tensor, "batch"] | int = 0) -> Float[Tensor, "batch predicted"]:
         """The error of each predicted frame.
 
         Args:
-            inputs: known frames, oldest first.
-            targets: frames that follow.
-            starts: for `one-step` which of them to predict, for `pushforward` how many to pass before.
+            batch: standardised frames, given and following.
+            starts: for `one-step` which of the frames to predict, for `pushforward` how many to pass before.
         """
-        with torch.autocast(inputs.device.type, torch.bfloat16, enabled=self.half_products):
-            return self._errors(inputs, targets, starts)
+        with torch.autocast(batch.inputs.device.type, torch.bfloat16, enabled=self.half_products):
+            return self._errors(batch, starts)
 
-    def _errors(self, inputs: Tensor, targets: Tensor, starts: Tensor | int) -> Tensor:
-        stepper = Stepper(self.model)
+    def _errors(self, batch: Batch, starts: Tensor | int) -> Tensor:
+        inputs, targets = batch.inputs, batch.targets
+        stepper = Stepper(self.model, batch.context, batch.known)
         if not self.training:
             return self._compared(stepper.run(inputs, targets.shape[1]), targets)
         if self.unroll == "pushforward":
@@ -187,11 +200,12 @@ class Objective(nn.Module):
             places = starts[:, None] + torch.arange(given, device=starts.device)
             return self._compared(stepper.step(self._noisy(frames[rows, places])), targets[rows, starts[:, None]])
         windows = torch.stack([frames[:, start : start + given] for start in range(targets.shape[1])], dim=1)
-        predictions = stepper.step(self._noisy(windows.flatten(0, 1)))
+        context = batch.context.repeat_interleave(targets.shape[1], dim=0)
+        predictions = Stepper(self.model, context).step(self._noisy(windows.flatten(0, 1)))
         return self._compared(predictions.reshape(targets.shape), targets)
 
     def _compared(self, prediction: Tensor, target: Tensor) -> Tensor:
-        own = getattr(self.model, "errors", None)
+        own = getattr(self.model.network, "errors", None)
         if own is not None:
             return own(prediction, target)
         return relative_l2(prediction, target, self.loss_scale, self.loss_floor)
@@ -199,8 +213,8 @@ class Objective(nn.Module):
     def _pushforward(self, stepper: Stepper, inputs: Tensor, targets: Tensor, passed: int) -> Tensor:
         window = self._noisy(inputs)
         with torch.no_grad():
-            for _ in range(passed):
-                window = stepper.follow(window, stepper.step(window))
+            for place in range(passed):
+                window = stepper.follow(window, stepper.step(window), place)
         return self._compared(stepper.step(window), targets[:, passed : passed + 1])
 
     def _noisy(self, inputs: Tensor) -> Tensor:
@@ -208,4 +222,5 @@ class Objective(nn.Module):
             return inputs
         noise = normal_like(self.noise_key, inputs)
         self.noise_key.add_(1)
-        return inputs + self.noise * self.noise_size * getattr(self.model, "deviation", 1.0) * noise
+        size = self.noise_size.reshape(-1, *(1,) * (inputs.ndim - 3))
+        return inputs + self.noise * size * noise

@@ -1,6 +1,5 @@
 """A training run: every seed of one configuration on one dataset."""
 
-import math
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -20,10 +19,11 @@ from kitipde.config.load import write_config
 from kitipde.denormals import denormals_flushed
 from kitipde.errors import InputError, blaming_settings
 from kitipde.files import held, remove_leftovers, write_atomically
-from kitipde.models import build_model, check_modes, check_rotation, residual_channels
-from kitipde.problem.load import load_run_windows
+from kitipde.models import build_model
+from kitipde.problem.choice import chosen
+from kitipde.problem.problem import Problem, problem_of
 from kitipde.problem.rollouts import check_rollout, times_used
-from kitipde.problem.windows import Windows, split_samples
+from kitipde.problem.windows import load_windows, split_samples
 from kitipde.runs import Replica, Run, RunFacts, open_run
 from kitipde.training.checkpoint import forget_unfinished, has_states, intact_checkpoints
 from kitipde.training.failures import learnt_nothing, target_size
@@ -47,8 +47,16 @@ STACKED_BYTES, CACHED_BYTES = 400_000, 4 << 20
 ProgressLine = Callable[[str], AbstractContextManager[Callable[[int, int, str], None]]]
 
 
-def start_run(config: RunConfig, out: Path, overwrite: bool = False) -> Run:
+def start_run(
+    config: RunConfig, out: Path, overwrite: bool = False, remark: Callable[[str], None] = lambda text: None
+) -> Run:
     """Make a new run folder after everything that can be wrong has been checked.
+
+    Args:
+        config: settings; what they leave to the dataset is taken from it.
+        out: the folder.
+        overwrite: replace a run that is there.
+        remark: told what was taken for granted.
 
     Raises:
         InputError: if the folder is taken, or the dataset cannot be read.
@@ -60,19 +68,19 @@ def start_run(config: RunConfig, out: Path, overwrite: bool = False) -> Run:
         _refuse_taken(out)
     config = _with_whole_paths(config)
     with open_dataset(dataset_path(config)) as dataset, blaming_settings():
+        config, problem, taken = resolved(config, dataset)
+        if taken is not None:
+            remark(taken)
         data = load_data(config, dataset)
-        for channels in residual_channels(config.model):
-            check_particles(config.residual, channels, data.train.grid)
-        check_modes(config.model, data.train.grid)
-        check_rotation(config.model, data.train.dimension)
+        for channels in config.model.residual_channels:
+            check_particles(config.residual, channels, problem.domain.shape)
         check_rollout(config, dataset.path, times_used(dataset, config.data))
-        _check_model(config, data)
+        _check_model(config, problem, data)
         facts = RunFacts(
             dataset_path=str(dataset.path.resolve()),
             dataset_identity=dataset.identity,
             equation=dataset.equation,
-            dimension=data.train.dimension,
-            resolution=data.train.grid[0],
+            problem=problem,
             version=kitipde.__version__,
             dataset_config=dict(dataset.config),
             target_means=target_means(config, data),
@@ -188,17 +196,31 @@ def dataset_path(config: RunConfig) -> Path:
     return config.data.path
 
 
+def resolved(config: RunConfig, dataset: Dataset) -> tuple[RunConfig, Problem, str | None]:
+    """The settings with everything that they leave to the dataset, its problem, and what was taken for granted.
+
+    Raises:
+        InputError: the settings do not fit the dataset, or leave open what it does not say.
+    """
+    data, taken = chosen(config.data, dataset)
+    problem = problem_of(data, dataset)
+    config.model.check(problem)
+    model = config.model.resolved(problem)
+    return config.model_copy(update={"data": data, "model": model}), problem, taken
+
+
 def load_data(config: RunConfig, dataset: Dataset) -> TrainingData:
     """The training and validation splits, at the resolution to train on."""
     split = split_samples(dataset.samples, config.data)
-    return TrainingData(
-        load_run_windows(dataset, config, split.train), load_run_windows(dataset, config, split.validation)
+    windows = (
+        load_windows(dataset, config.data, part, config.data.resolution) for part in (split.train, split.validation)
     )
+    return TrainingData(*windows)
 
 
 def target_means(config: RunConfig, data: TrainingData) -> dict[str, float]:
-    """Mean of each target field over the training split; those on a mesh are kept with its weights."""
-    return {config.data.target: data.targets.mean} if isinstance(data.train, Windows) else {}
+    """Mean of each target field over the training split."""
+    return {name: one.mean for name, one in zip(config.data.targets or (), data.targets, strict=True)}
 
 
 def _with_whole_paths(config: RunConfig) -> RunConfig:
@@ -209,21 +231,24 @@ def _with_whole_paths(config: RunConfig) -> RunConfig:
     return config.model_copy(update={"training": config.training.model_copy(update={"start_from": source.resolve()})})
 
 
-def _check_model(config: RunConfig, data: TrainingData) -> None:
+def _check_model(config: RunConfig, problem: Problem, data: TrainingData) -> None:
     """What only the model can tell: whether it unrolls so, has the layers whose gradients collide, fits the data."""
-    training = config.training
-    if isinstance(data.train, Windows):
-        check_scales(config, data)
-    plain = training.unroll == "autoregressive" and training.start_from is None
-    simple = plain and config.optimizer.collisions.kind == "none"
-    if simple and isinstance(data.train, Windows):
-        return
-    if config.training.precision == "bf16" and not isinstance(data.train, Windows):
+    training, on_mesh = config.training, problem.domain.kind == "mesh"
+    check_scales(config, data)
+    if on_mesh and config.data.normalize != "standard":
+        raise InputError(
+            f"data.normalize={config.data.normalize}: pascals and metres per second cannot be learnt side by side; on "
+            "a mesh it is standard"
+        )
+    if on_mesh and training.precision == "bf16":
         raise InputError(
             "training.precision=bf16 cannot tell the nodes near the airfoil apart: positions of tens of metres would "
             "be rounded to 0.25 m; allowed on a mesh: float32, tf32"
         )
-    model = build_model(config, data.train.dimension, data.train.grid[0])
+    plain = training.unroll == "autoregressive" and training.start_from is None
+    if plain and config.optimizer.collisions.kind == "none" and not on_mesh:
+        return
+    model = build_model(config, problem)
     fit(config, model, data)
     check_unroll(training, model)
     if training.start_from is not None:
@@ -282,8 +307,8 @@ def _seeds_at_once(config: RunConfig, data: TrainingData, device: torch.device) 
         return asked
     if device.type != "cpu":
         return config.training.seeds
-    channels = max(residual_channels(config.model))
-    feature_map = 4 * config.training.batch_size * channels * math.prod(data.train.grid)
+    channels = max(config.model.residual_channels, default=64)
+    feature_map = 4 * config.training.batch_size * channels * data.train.geometry.points
     return CACHED_BYTES // feature_map if feature_map <= STACKED_BYTES else 1
 
 

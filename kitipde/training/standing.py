@@ -6,7 +6,6 @@ from functools import cached_property
 from typing import Any
 
 from kitipde.config import TrainingConfig
-from kitipde.problem.mesh import MeshWindows
 from kitipde.problem.statistics import FieldStatistics
 from kitipde.problem.windows import Windows
 
@@ -17,18 +16,23 @@ __all__ = ["Standing", "TrainingData"]
 class TrainingData:
     """The two splits that training may see."""
 
-    train: Windows | MeshWindows
-    validation: Windows | MeshWindows
+    train: Windows
+    validation: Windows
 
     @cached_property
-    def inputs(self) -> FieldStatistics:
-        """Of the inputs of the training split, on a grid."""
-        return FieldStatistics.of(self.train.inputs)
+    def inputs(self) -> tuple[FieldStatistics, ...]:
+        """Of each input of the training split."""
+        return tuple(FieldStatistics.of(field) for field in self.train.inputs.unbind(2))
 
     @cached_property
-    def targets(self) -> FieldStatistics:
-        """Of the targets of the training split, on a grid."""
-        return FieldStatistics.of(self.train.targets)
+    def targets(self) -> tuple[FieldStatistics, ...]:
+        """Of each target of the training split."""
+        return tuple(FieldStatistics.of(field) for field in self.train.targets.unbind(2))
+
+    @cached_property
+    def context(self) -> tuple[FieldStatistics, ...]:
+        """Of each static field and parameter of the training split."""
+        return tuple(FieldStatistics.of(field[:, None]) for field in self.train.context.unbind(1))
 
 
 @dataclass

@@ -15,10 +15,10 @@ def trial_loss(ensemble: Ensemble, fields: Fields, config: TrainingConfig, sampl
     ensemble.train()
     indices = torch.arange(samples, device=fields.home) % fields.samples
     indices = indices.expand(ensemble.count, -1)
-    ((inputs, targets),) = fields.batches([indices])
+    (batch,) = fields.batches([indices])
     last = fields.frames - 1
     starts = torch.zeros_like(indices) if config.unroll == "one-step" else last if config.unroll == "pushforward" else 0
-    return ensemble(inputs, targets, starts).sum()
+    return ensemble(batch, starts).sum()
 
 
 def differentiate(ensemble: Ensemble, fields: Fields, config: TrainingConfig, samples: int) -> None:

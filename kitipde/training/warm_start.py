@@ -8,7 +8,8 @@ from pathlib import Path
 from torch import Tensor
 
 from kitipde.errors import InputError
-from kitipde.models import MeshOperator, Normalised
+from kitipde.models import Normalised
+from kitipde.models.normalised import from_first_edition
 from kitipde.models.weights import unpack_weights
 from kitipde.runs import Replica, open_run
 from kitipde.training.ensemble import Ensemble
@@ -44,7 +45,9 @@ def take_weights(ensemble: Ensemble, source: Path | None, replicas: Sequence[Rep
     """
     if source is not None:
         for k, replica in enumerate(replicas):
-            ensemble.load_weights(k, _unpacked(source, _content(source, replica)))
+            weights = _unpacked(source, _content(source, replica))
+            from_first_edition(ensemble.objective.model, weights)
+            ensemble.load_weights(k, weights)
 
 
 def _trained(source: Path) -> dict[int, bytes]:
@@ -80,20 +83,21 @@ def _unpacked(source: Path, content: bytes) -> dict[str, Tensor]:
         raise InputError(f"training.start_from: the weights of {source} cannot be read: {error}") from error
 
 
-def check_start(source: Path, model: Normalised | MeshOperator) -> None:
+def check_start(source: Path, model: Normalised) -> None:
     """Whether the weights of another run fit a model.
 
     Raises:
         InputError: naming the first that does not; or the model is on a mesh, whose nodes are a part of its state.
     """
-    if isinstance(model, MeshOperator):
+    if model.problem.domain.kind == "mesh":
         raise InputError("training.start_from is for networks on grids: one on a mesh keeps its nodes with its weights")
     trained = _trained(source)
     weights, wanted = _unpacked(source, trained[min(trained)]), model.state_dict()
+    from_first_edition(model, weights)
     for name in sorted({*weights, *wanted}):
         found, own = (list(of[name].shape) if name in of else "none" for of in (weights, wanted))
         if found != own:
             raise InputError(
                 f"the weights of training.start_from={shlex.quote(str(source))} do not fit this network: {name} is "
-                f"{found} there and {own} here (give it the same model, data.input_frames and target)"
+                f"{found} there and {own} here (give it the same model, data.input_frames, inputs and targets)"
             )
