@@ -1,4 +1,4 @@
-"""What the recipes of all equations share: grids, and the words for initial fields."""
+"""What the recipes of all equations share: grids, and the words for settings and initial fields."""
 
 import numpy as np
 
@@ -6,7 +6,26 @@ from datagen.errors import InputError
 from datagen.solvers.random_fields import FIELD_CONSTANTS
 from datagen.store.layout import Coordinate
 
-__all__ = ["field_text", "line", "solve_grid", "square"]
+__all__ = [
+    "FIELD",
+    "FRAMES",
+    "INTERVAL",
+    "LENGTH",
+    "RESOLUTION",
+    "SOLVE_RESOLUTION",
+    "field_text",
+    "line",
+    "solve_grid",
+    "square",
+]
+
+# The help of settings that several equations have.
+RESOLUTION = "Points per axis stored."
+SOLVE_RESOLUTION = "Points per axis solved on; 0: as many as stored."
+FRAMES = "Instants stored."
+INTERVAL = "Time between frames; the first is one interval after the start."
+LENGTH = "Side of the domain: a number, or 2pi."
+FIELD = "Initial field: published (c = 2), unit (c = 1) or literal."
 
 
 def solve_grid(resolution: int, solve_resolution: int, least: int) -> int:
