@@ -16,8 +16,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
 
-from datagen.equations.airfoil.cases import PRESETS, SOUND, Airfoil, march, steady
+from datagen.equations.airfoil.air import SOUND
+from datagen.equations.airfoil.cases import Airfoil
 from datagen.equations.airfoil.euler import Duals, Euler, Stream, uniform
+from datagen.equations.airfoil.marching import march, steady
 
 _PAPER_SAMPLES = 1100
 
@@ -40,7 +42,7 @@ def cost_rows(presets: Sequence[str]) -> list[str]:
         "|---|---:|---:|---:|---:|---:|",
     ]
     for preset in presets:
-        recipe = Airfoil(**PRESETS[preset])  # pyright: ignore[reportArgumentType]
+        recipe = Airfoil(**Airfoil.presets[preset].settings)
         duals = Duals.of(recipe.grid().z)
         nodes = recipe.around * recipe.layers
         for batch in sorted({1, recipe.group("cpu")}):
@@ -67,7 +69,7 @@ def estimate_rows(presets: Sequence[str]) -> list[str]:
         "|---|---:|---:|---:|",
     ]
     for preset in presets:
-        recipe = Airfoil(**PRESETS[preset])  # pyright: ignore[reportArgumentType]
+        recipe = Airfoil(**Airfoil.presets[preset].settings)
         count = recipe.group("cpu")
         mach, angle = recipe.streams(range(count))
         stream = Stream(torch.tensor(mach), torch.deg2rad(torch.tensor(angle)))

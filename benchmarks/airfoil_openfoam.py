@@ -22,8 +22,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from datagen.equations.airfoil.cases import SOUND, march, steady
-from datagen.equations.airfoil.euler import GAMMA, Duals, Euler, Stream, primitive, uniform
+from datagen.equations.airfoil.air import GAMMA, SOUND
+from datagen.equations.airfoil.euler import Duals, Euler, Stream, primitive, uniform
+from datagen.equations.airfoil.marching import march, steady
 from datagen.equations.airfoil.o_grid import o_grid
 
 _FAR = 60.0

@@ -35,9 +35,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datagen.equations import burgers
-from datagen.equations.navier_stokes import VorticityEquation, published_forcing, solve
+from datagen.solvers import burgers
 from datagen.solvers.etdrk4 import ETDRK4
+from datagen.solvers.navier_stokes import VorticityEquation, published_forcing, solve
 from datagen.solvers.random_fields import burgers_spectrum, gaussian_field_1d, gaussian_field_2d, vorticity_spectrum
 
 

@@ -1,4 +1,4 @@
-"""Ranges of what a user gives, refused with the name, the value and what is allowed."""
+"""Numbers and names that a user gives, refused with the name, the value and what is allowed."""
 
 import math
 import re
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from datagen.errors import InputError
 
-__all__ = ["a_file", "an_equation", "at_least", "finite", "number_of", "positive"]
+__all__ = ["a_file", "an_equation", "at_least", "finite", "number_of", "number_text", "parse_number", "positive"]
 
 
 def a_file(path: Path) -> None:
@@ -46,3 +46,24 @@ def positive(name: str, value: float) -> None:
     """Raise `InputError` unless value is finite and > 0."""
     if not (math.isfinite(value) and value > 0):
         raise InputError(f"{name} {value:g} is not a positive number")
+
+
+def parse_number(name: str, text: str) -> float:
+    """A number, or a multiple of pi such as "2pi".
+
+    Raises:
+        InputError: it is neither.
+    """
+    cleaned = text.strip().lower().replace("*", "").replace(" ", "")
+    factor = math.pi if cleaned.endswith("pi") else 1.0
+    number = cleaned.removesuffix("pi")
+    try:
+        return factor * float(number or ("1" if factor != 1 else ""))
+    except ValueError:
+        raise InputError(f"{name} '{text}' is not a number (allowed: a number, or a multiple like 2pi)") from None
+
+
+def number_text(value: float) -> str:
+    """The shortest text from which `parse_number` makes the same number."""
+    texts = (f"{value:g}", f"{value / math.pi:g}pi")
+    return next((text for text in texts if parse_number("", text) == value), repr(value))

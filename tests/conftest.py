@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 # Before torch loads its OpenMP runtime; processes that tests start inherit it.
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -63,11 +64,22 @@ def settings(*assignments: str) -> list[str]:
     return [word for text in assignments for word in ("--set", text)]
 
 
+def make_dataset(recipe: Any, path: Path) -> Path:
+    """Make the dataset of a recipe, whole."""
+    from datagen.generation import generate
+    from datagen.generation.machine import Machine
+
+    machine = Machine.here("cpu", shard="", workers=1)
+    work = generate.plan(recipe, path, machine.device)
+    generate.generate(work, recipe, machine)
+    generate.join(work)
+    return path
+
+
 @pytest.fixture(scope="session")
 def burgers_file(tmp_path_factory) -> Path:
     """20 samples of Burgers' equation on 32 points."""
-    from kitipde.cli.generate import burgers
+    from datagen.equations.burgers import Burgers
 
-    path = tmp_path_factory.mktemp("data") / "burgers.h5"
-    burgers(out=path, samples=20, resolution=32, solve_resolution=256)
-    return path
+    recipe = Burgers(samples=20, resolution=32, solve_resolution=256)
+    return make_dataset(recipe, tmp_path_factory.mktemp("data") / "burgers.h5")

@@ -1,12 +1,26 @@
-"""What the recipes of all equations share: grids, and the words for initial fields."""
-
-import numpy as np
+"""What the recipes of all equations share: grids, and the words for settings and initial fields."""
 
 from datagen.errors import InputError
 from datagen.solvers.random_fields import FIELD_CONSTANTS
-from datagen.store.layout import Coordinate
 
-__all__ = ["field_text", "line", "solve_grid", "square"]
+__all__ = [
+    "FIELD",
+    "FRAMES",
+    "INTERVAL",
+    "LENGTH",
+    "RESOLUTION",
+    "SOLVE_RESOLUTION",
+    "field_text",
+    "solve_grid",
+]
+
+# The help of settings that several equations have.
+RESOLUTION = "Points per axis stored."
+SOLVE_RESOLUTION = "Points per axis solved on; 0: as many as stored."
+FRAMES = "Instants stored."
+INTERVAL = "Time between frames; the first is one interval after the start."
+LENGTH = "Side of the domain: a number, or 2pi."
+FIELD = "Initial field: published (c = 2), unit (c = 1) or literal."
 
 
 def solve_grid(resolution: int, solve_resolution: int, least: int) -> int:
@@ -20,17 +34,6 @@ def solve_grid(resolution: int, solve_resolution: int, least: int) -> int:
     if solve_resolution < resolution or solve_resolution % resolution:
         raise InputError(f"solve resolution {solve_resolution} is not a multiple of resolution {resolution}")
     return solve_resolution
-
-
-def line(points: int, length: float) -> Coordinate:
-    """x on [0, L)."""
-    return Coordinate("x", length * np.arange(points) / points, "1", "position", "X")
-
-
-def square(points: int, length: float) -> tuple[Coordinate, Coordinate]:
-    """x and y on [0, L)²."""
-    values = length * np.arange(points) / points
-    return Coordinate("x", values, "1", "position", "X"), Coordinate("y", values, "1", "position", "Y")
 
 
 def field_text(constant: str) -> str:

@@ -2,9 +2,7 @@
 
     w_t = α Δw + q(x, y),    (x, y) in [0, L)²
 
-Each mode is an ordinary differential equation with constant coefficients, so no time step is needed:
-
-    ŵ(t) = e^{−λt} ŵ(0) + q̂ (1 − e^{−λt})/λ,    λ = 4π²α|k|²/L²,    and ŵ(t) = ŵ(0) + q̂ t for k = 0.
+It is solved in closed form (`datagen.solvers.heat`).
 
 The published source is 0.1 on the boundary of the square and 0 inside; on a periodic grid that is the first and the
 last row and column.
@@ -15,84 +13,36 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-import torch
 from jaxtyping import Float64
-from torch import Tensor
 
-from datagen.checks import at_least, finite, number_of, positive
-from datagen.equations.grids import field_text, solve_grid, square
-from datagen.equations.settings import numerical
+from datagen.checks import finite, number_of, positive
+from datagen.equations.grids import (
+    FIELD,
+    FRAMES,
+    INTERVAL,
+    LENGTH,
+    RESOLUTION,
+    SOLVE_RESOLUTION,
+    field_text,
+    solve_grid,
+)
+from datagen.equations.recipe import SAMPLES, Recipe
+from datagen.equations.settings import setting
 from datagen.errors import InputError
-from datagen.solvers.etdrk4 import angular_wavenumbers
+from datagen.geometry import periodic_grid
 from datagen.solvers.limits import fits_memory
 from datagen.solvers.random_fields import gaussian_field_2d, sample_seeds, vorticity_spectrum
-from datagen.store.layout import Coordinate, Layout, Variable
+from datagen.store.layout import Coordinate, Layout, Variable, rollout_problem
 
-__all__ = ["Heat", "boundary_source", "solve", "stored_source"]
-
-
-def solve(
-    initial: Float64[Tensor, "batch points points"],
-    source: Float64[Tensor, "points points"],
-    times: Sequence[float],
-    diffusivity: float,
-    length: float,
-) -> Float64[Tensor, "batch frames points points"]:
-    """The exact solution of the equation on the grid.
-
-    Args:
-        initial: w at time 0.
-        source: q.
-        times: instants, each ≥ 0.
-        diffusivity: α.
-        length: L.
-    """
-    points = initial.shape[-1]
-    along = angular_wavenumbers(points, length).to(initial.device)
-    folded = torch.fft.fftfreq(points, 1 / points, dtype=torch.float64, device=initial.device)
-    across = (2 * torch.pi / length * folded)[:, None]
-    rate = diffusivity * (across**2 + along**2)
-    instants = torch.tensor(list(times), dtype=torch.float64, device=initial.device)[:, None, None]
-    # (1 − e^{−λt})/λ without cancellation, and its limit t at λ = 0.
-    gained = torch.where(rate > 0, -torch.expm1(-rate * instants) / rate.clamp(min=1e-300), instants)
-    modes = torch.fft.rfft2(initial)[:, None] * torch.exp(-rate * instants) + torch.fft.rfft2(source) * gained
-    return torch.fft.irfft2(modes, s=(points, points))
-
-
-def boundary_source(points: int, strength: float) -> Float64[Tensor, "{points} {points}"]:
-    """`strength` in the first and last row and column, 0 inside."""
-    source = torch.full((points, points), strength, dtype=torch.float64)
-    source[1:-1, 1:-1] = 0
-    return source
-
-
-def stored_source(points: int, stride: int, strength: float) -> Float64[Tensor, "stored stored"]:
-    """The source on every stride-th point: each point's share goes to the two nearest of these, the nearer one more.
-
-    A stride that only picks points keeps the first row and column and loses the last: another source than the one
-    applied. Shared out, its mean over the grid and its place stay.
-
-    Args:
-        points: of the grid solved on, along each axis.
-        stride: every how many of them one is stored.
-        strength: see `boundary_source`.
-    """
-    source = boundary_source(points, strength)
-    shifts = range(1 - stride, stride)
-    for axis in (0, 1):
-        shares = ((1 - abs(shift) / stride) / stride * torch.roll(source, shift, axis) for shift in shifts)
-        source = sum(shares, torch.zeros_like(source))
-    return source[::stride, ::stride]
+__all__ = ["Heat"]
 
 
 @dataclass(frozen=True)
-class Heat:
-    """A data set of temperatures from random initial fields.
+class Heat(Recipe):
+    """A dataset of temperatures from random initial fields.
 
     Attributes:
-        samples: how many.
         resolution: points stored along each axis; every s-th of the grid solved on.
-        seed: of the data set; each sample's own follows from it and the sample's index.
         diffusivity: α.
         frames: instants stored: interval, 2·interval, …, frames·interval.
         interval: time between frames.
@@ -103,22 +53,22 @@ class Heat:
     """
 
     equation: ClassVar[str] = "heat"
+    dimension: ClassVar[int] = 2
+    main_field: ClassVar[str] = "temperature"
 
-    samples: int = 20
-    resolution: int = numerical(256)
-    seed: int = 0
-    diffusivity: float = 1e-4
-    frames: int = numerical(20)
-    interval: float = numerical(1.0)
-    source: float = 0.1
-    field: str = "published"
-    length: float = 1.0
-    solve_resolution: int = numerical(0)
+    samples: int = setting(20, SAMPLES)
+    resolution: int = setting(256, RESOLUTION, numerical=True)
+    diffusivity: float = setting(1e-4, "Diffusivity.", option="--alpha", symbol="α")
+    frames: int = setting(20, FRAMES, numerical=True)
+    interval: float = setting(1.0, INTERVAL, metavar="TIME", numerical=True)
+    source: float = setting(0.1, "Heat supplied on the boundary of the square.", symbol="q")
+    field: str = setting("published", FIELD)
+    length: float = setting(1.0, LENGTH, metavar="LENGTH")
+    solve_resolution: int = setting(0, SOLVE_RESOLUTION, numerical=True)
 
     def __post_init__(self) -> None:
-        number_of("samples", self.samples, 1)
+        super().__post_init__()
         number_of("resolution", self.resolution, 4)
-        at_least("seed", self.seed, 0)
         number_of("frames", self.frames, 1)
         positive("alpha", self.diffusivity)
         positive("interval", self.interval)
@@ -136,14 +86,14 @@ class Heat:
 
     def layout(self) -> Layout:
         """The file's coordinates, variables and attributes."""
+        from datagen.solvers.heat import stored_source
+
         stride = self.solve_resolution // self.resolution
         return Layout(
             equation=self.equation,
             config="",
-            coordinates=(
-                Coordinate("time", self.times, "1", "time since the initial condition", "T"),
-                *square(self.resolution, self.length),
-            ),
+            coordinates=(Coordinate("time", self.times, "1", "time since the initial condition", "T"),),
+            geometry=periodic_grid((self.resolution,) * 2, (self.length,) * 2),
             variables=(
                 Variable("temperature", ("sample", "time", "x", "y"), "1", "temperature"),
                 Variable("source", ("x", "y"), "1", "heat supplied per unit of time"),
@@ -151,7 +101,6 @@ class Heat:
             attributes={
                 "title": "heat equation on a periodic square: w_t = alpha lap w + q",
                 "alpha": self.diffusivity,
-                "domain_length": self.length,
                 "source_description": f"{self.source:g} in the first and last row and column, 0 inside"
                 + (f", on the grid solved on; shared out here among every {stride}. point" * (stride > 1)),
                 "initial_condition": field_text(self.field),
@@ -161,6 +110,7 @@ class Heat:
                 "precision": "computed in float64, stored in float32",
             },
             shared={"source": stored_source(self.solve_resolution, stride, self.source).numpy()},
+            problem=rollout_problem(("temperature",), self.frames, 10, 10),
         )
 
     def check_size(self) -> None:
@@ -173,8 +123,17 @@ class Heat:
         seeds = sample_seeds(self.seed, indices)
         return gaussian_field_2d(seeds, self.solve_resolution, vorticity_spectrum(self.field))
 
+    def start(self, indices: Sequence[int]) -> Float64[np.ndarray, "n x y"]:
+        """w at time 0 on the stored grid."""
+        stride = self.solve_resolution // self.resolution
+        return self.initial(indices)[:, ::stride, ::stride]
+
     def solve(self, indices: Sequence[int], device: str) -> dict[str, np.ndarray]:
         """Compute samples by their index: `temperature`."""
+        import torch
+
+        from datagen.solvers.heat import boundary_source, solve
+
         stride = self.solve_resolution // self.resolution
         source = boundary_source(self.solve_resolution, self.source).to(device)
         initial = torch.from_numpy(self.initial(indices)).to(device)
@@ -185,8 +144,8 @@ class Heat:
         """Samples solved together; all frames of them are in memory."""
         return 1 if device == "cpu" else max(1, 2**24 // (self.solve_resolution**2 * self.frames))
 
+    def frame_interval(self) -> float:
+        return self.interval
+
     def causes(self) -> str:
         return f"source {self.source:g}, interval {self.interval:g} or length {self.length:g}"
-
-    def probe(self) -> tuple["Heat", float]:
-        return self, 1.0

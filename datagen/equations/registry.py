@@ -1,44 +1,79 @@
-"""All recipes by the name of their equation, and one from settings in a file."""
+"""All equations by name, and recipes from settings in a file."""
 
 import dataclasses
-import math
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from datagen.equations.airfoil.cases import Airfoil
-from datagen.equations.burgers import Burgers
-from datagen.equations.heat import Heat
-from datagen.equations.navier_stokes import NavierStokes
-from datagen.equations.settings import numerical_settings, without
+from datagen.checks import parse_number
+from datagen.equations.settings import numerical_settings, settings_of, without
 from datagen.errors import InputError, unknown
+from datagen.registry import Entry, Registry
 
-__all__ = ["RECIPES", "AnyRecipe", "parse_number", "physical_settings", "recipe_from"]
+if TYPE_CHECKING:
+    from datagen.equations.recipe import Recipe
 
-AnyRecipe = Burgers | NavierStokes | Heat | Airfoil
-
-RECIPES: dict[str, type[Burgers] | type[NavierStokes] | type[Heat] | type[Airfoil]] = {
-    recipe.equation: recipe for recipe in (Burgers, NavierStokes, Heat, Airfoil)
-}
+__all__ = ["EQUATIONS", "physical_settings", "recipe_from", "stored_recipe"]
 
 
-def recipe_from(settings: Mapping[str, Any]) -> AnyRecipe:
+def _flaw(name: str, recipe: Any) -> str:
+    # Brings numpy in, which a list of all equations does without.
+    from datagen.equations.recipe import Recipe
+
+    if not (isinstance(recipe, type) and issubclass(recipe, Recipe) and "__dataclass_fields__" in recipe.__dict__):
+        return f"is not a recipe (expected: a frozen dataclass derived from {Recipe.__module__}.Recipe)"
+    equation = getattr(recipe, "equation", "")
+    return "" if equation == name else f"calls itself '{equation}' (expected: equation = \"{name}\")"
+
+
+EQUATIONS: "Registry[type[Recipe]]" = Registry(
+    "kitipde.equations",
+    "equation",
+    (
+        Entry("burgers", "datagen.equations.burgers:Burgers", "Burgers' equation: pairs u0 -> u(T), exact."),
+        Entry(
+            "navier-stokes",
+            "datagen.equations.navier_stokes:NavierStokes",
+            "Navier-Stokes in two dimensions: vorticity in time.",
+        ),
+        Entry("heat", "datagen.equations.heat:Heat", "Heat equation in two dimensions with a source, in closed form."),
+        Entry(
+            "airfoil",
+            "datagen.equations.airfoil.cases:Airfoil",
+            "Compressible flow (Euler) around NACA airfoils, on a mesh.",
+        ),
+    ),
+    _flaw,
+)
+
+
+def recipe_from(settings: Mapping[str, Any]) -> "Recipe":
     """The recipe that a mapping of its attributes and `equation` describes; what is left out takes its default.
 
     Raises:
         InputError: no such equation or key, a value of the wrong kind, or one that the recipe refuses.
     """
     equation = str(settings.get("equation", ""))
-    if equation not in RECIPES:
-        raise unknown("equation", equation, RECIPES)
-    fields = {field.name: field.type for field in dataclasses.fields(RECIPES[equation])}
+    recipe = EQUATIONS.load(equation)
+    kinds = {each.name: each.kind for each in settings_of(recipe)}
     values = {}
     for key, value in settings.items():
         if key == "equation":
             continue
-        if key not in fields:
-            raise unknown(f"key of {equation}", str(key), fields)
-        values[key] = _converted(key, value, fields[key])
-    return RECIPES[equation](**values)
+        if key not in kinds:
+            raise unknown(f"key of {equation}", str(key), kinds)
+        values[key] = _converted(key, value, kinds[key])
+    return recipe(**values)
+
+
+def stored_recipe(config: Mapping[str, Any]) -> "Recipe | None":
+    """The recipe that made a file with these settings; None if it is not one of those registered.
+
+    Raises:
+        InputError: a package that brings the equation cannot be imported.
+    """
+    recipe = _recipe_of(config)
+    complete = recipe is not None and {field.name for field in dataclasses.fields(recipe)} <= config.keys()
+    return recipe_from({key: value for key, value in config.items() if key != "device"}) if complete else None
 
 
 def physical_settings(config: Mapping[str, Any], declared: Iterable[str] = ()) -> dict[str, Any]:
@@ -46,32 +81,23 @@ def physical_settings(config: Mapping[str, Any], declared: Iterable[str] = ()) -
 
     Args:
         config: the settings that made a file.
-        declared: those of them that the file, or a run on it, names as numerical. Without any, a recipe of this program
-            is asked: earlier versions did not name them.
+        declared: those of them that the file, or a run on it, names as numerical. Without any, the recipe of the
+            equation is asked: earlier versions did not name them.
     """
     declared = tuple(declared)
-    recipe = RECIPES.get(str(config.get("equation", "")))
-    if not declared and recipe is not None:
-        names = {field.name for field in dataclasses.fields(recipe)}
-        # Another recipe may have taken the name of the equation.
-        if config.keys() - {"equation", "device"} <= names:
-            declared = numerical_settings(recipe)
+    if not declared and (recipe := _recipe_of(config)) is not None:
+        declared = numerical_settings(recipe)
     return without(config, declared)
 
 
-def parse_number(name: str, text: str) -> float:
-    """A number, or a multiple of pi such as "2pi".
-
-    Raises:
-        InputError: it is neither.
-    """
-    cleaned = text.strip().lower().replace("*", "").replace(" ", "")
-    factor = math.pi if cleaned.endswith("pi") else 1.0
-    number = cleaned.removesuffix("pi")
-    try:
-        return factor * float(number or ("1" if factor != 1 else ""))
-    except ValueError:
-        raise InputError(f"{name} '{text}' is not a number (allowed: a number, or a multiple like 2pi)") from None
+def _recipe_of(config: Mapping[str, Any]) -> "type[Recipe] | None":
+    """The class of recipes that knows all settings of a file; another one may have taken the name of its equation."""
+    equation = str(config.get("equation", ""))
+    if equation not in EQUATIONS:
+        return None
+    recipe = EQUATIONS.load(equation)
+    names = {field.name for field in dataclasses.fields(recipe)}
+    return recipe if config.keys() - {"equation", "device"} <= names else None
 
 
 def _converted(key: str, value: Any, kind: Any) -> Any:

@@ -22,7 +22,9 @@ from jaxtyping import Float
 
 from datagen.checks import an_equation, positive
 from datagen.equations.grids import line, square
-from datagen.equations.initial import initial_field, main_field
+from datagen.equations.recipe import Recipe
+from datagen.equations.registry import EQUATIONS
+from datagen.equations.stored import coefficient, initial_field, main_field, recipe_with_main_field, start_field
 from datagen.errors import InputError
 from datagen.formats.matlab import Array, Contents, WithoutEndPoint, WithTime, contents_of
 from datagen.formats.survey import few_of, refuse_other_end_point, surveyed
@@ -33,14 +35,6 @@ from datagen.store.writer import atomic_path
 
 __all__ = ["MatDescription", "export_mat", "import_mat"]
 
-_FIELDS = {
-    "burgers": ("u0", "u"),
-    "navier-stokes": ("initial_vorticity", "vorticity"),
-    "heat": ("initial_temperature", "temperature"),
-}
-"""What `a` and `u` are of equations of ours, whose configurations know these names."""
-
-_CONSTANTS = {"heat": "alpha"}
 _PAIRS = (("a", "u"), ("coeff", "sol"))
 _PUBLISHED = {r"burgers": "burgers", r"ns_v\d|navierstokes": "navier-stokes", r"piececonst": "darcy"}
 """How the names of published files begin."""
@@ -86,6 +80,7 @@ class _Content:
 
     Attributes:
         equation: what they solve.
+        recipe: of the equation, if the program knows it.
         names: of the fields as they will be stored: that which is given (None if there is none) and the solution.
         given: the initial field or the coefficient.
         solution: with time as its last axis if `has_time`.
@@ -95,6 +90,7 @@ class _Content:
     """
 
     equation: str
+    recipe: type[Recipe] | None
     names: tuple[str, str]
     given: Array | None
     solution: Array
@@ -181,20 +177,21 @@ def _content(source: Path, contents: Contents, description: MatDescription, say:
     if not equation:
         shapes = " and ".join(f"{key} {arrays[key].shape}" for key in keys if key in arrays)
         raise InputError(
-            f"{source}: {shapes} can be of any equation; say which with --equation NAME ({', '.join(_FIELDS)}, darcy, "
-            "or a name of your own)"
+            f"{source}: {shapes} can be of any equation; say which with --equation NAME "
+            f"({', '.join(EQUATIONS)}, darcy, or a name of your own)"
         )
-    known = equation in _FIELDS
+    recipe = recipe_with_main_field(equation)
+    known = recipe is not None
     if known and keys != _PAIRS[0]:
         raise InputError(
             f"{source}: {' and '.join(keys)} are of Darcy's flow, not of {equation} (whose arrays are a and u)"
         )
-    if not known and (near := get_close_matches(equation, _FIELDS, 1)):
+    if not known and (near := get_close_matches(equation, EQUATIONS, 1)):
         say(f"'{equation}' is not an equation of this program (did you mean '{near[0]}'?): fields keep their names")
-    if known and equation != "burgers" and _lost_its_time(solution, given, instants):
+    if recipe is not None and recipe.dimension == 2 and _lost_its_time(solution, given, instants):
         solution = WithTime(solution)
     shape = solution.shape
-    has_time = _has_time(source, shape, given, instants, equation)
+    has_time = _has_time(source, shape, given, instants, recipe)
     dimension = len(shape) - 1 - has_time
     if 0 in shape or dimension not in (1, 2):
         raise InputError(f"{source}: {keys[1]} has the shape {shape} (expected: sample × x (× y) (× time))")
@@ -202,8 +199,8 @@ def _content(source: Path, contents: Contents, description: MatDescription, say:
         raise InputError(f"{source}: {keys[0]} has the shape {given.shape}, which does not fit {keys[1]}'s {shape}")
     if dimension == 2 and shape[1] != shape[2]:
         raise InputError(f"{source}: {keys[1]} is {shape[1]} × {shape[2]} points (expected: a square)")
-    names = _FIELDS.get(equation, keys)
-    return _Content(equation, names, given, solution, dimension, has_time, instants)
+    names = keys if recipe is None else (start_field(recipe), recipe.main_field)
+    return _Content(equation, recipe, names, given, solution, dimension, has_time, instants)
 
 
 def _told(source: Path, contents: Contents, keys: tuple[str, str], say: Callable[[str], None]) -> str:
@@ -220,18 +217,20 @@ def _told(source: Path, contents: Contents, keys: tuple[str, str], say: Callable
     return ""
 
 
-def _has_time(source: Path, shape: tuple[int, ...], given: Array | None, instants: Array | None, equation: str) -> bool:
+def _has_time(
+    source: Path, shape: tuple[int, ...], given: Array | None, instants: Array | None, recipe: type[Recipe] | None
+) -> bool:
     """Whether the last axis is time.
 
     Raises:
         InputError: it cannot be told, or the shape is not one of the equation's.
     """
-    if equation in _FIELDS:
-        flat = equation == "burgers"
+    if recipe is not None:
+        flat = recipe.dimension == 1
         if len(shape) not in ((2, 3) if flat else (4,)):
             expected = "sample × x (× time)" if flat else "sample × x × y × time"
             raise InputError(
-                f"{source}: u has the shape {shape}, which is not one of {equation} (expected: {expected})"
+                f"{source}: u has the shape {shape}, which is not one of {recipe.equation} (expected: {expected})"
             )
         return len(shape) > 2
     if len(shape) != 3:
@@ -279,7 +278,7 @@ def _layout(source: Path, content: _Content, description: MatDescription, say: C
     equation, points = content.equation, content.solution.shape[1]
     if content.dimension == 2 and points != content.solution.shape[2]:
         raise InputError(f"{source}: without the end point the grid is no square (--drop-endpoint x and y)")
-    constant = _CONSTANTS.get(equation, "nu")
+    constant = (content.recipe and coefficient(content.recipe)) or "nu"
     config: dict[str, Any] = {"equation": equation, "imported": source.name, "length": description.length}
     attributes: dict[str, AttributeValue] = {
         "title": f"imported from {source.name}",
@@ -296,7 +295,7 @@ def _layout(source: Path, content: _Content, description: MatDescription, say: C
     if content.given is not None:
         # A single instant is that of the solution.
         extra: dict[str, AttributeValue] = {} if content.has_time else {"coordinates": ""}
-        at_start = f"{title} at the start" if equation in _FIELDS else content.names[0]
+        at_start = f"{title} at the start" if content.recipe else content.names[0]
         variables.append(Variable(content.names[0], ("sample", *axes), "1", at_start, extra=extra))
     coordinates = (*times, *(places if isinstance(places, tuple) else (places,)))
     return Layout(equation, json.dumps(config, sort_keys=True), coordinates, tuple(variables), attributes)
@@ -310,7 +309,7 @@ def _times(
         instants = None
     frames = content.solution.shape[-1] if content.has_time else 1
     final = description.final_time
-    if final is None and content.equation in _FIELDS:
+    if final is None and content.recipe:
         final = 1.0
     if instants is None and frames == 1 and final is None:
         return []

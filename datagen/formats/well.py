@@ -15,7 +15,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from datagen.equations.initial import main_field
+from datagen.equations.stored import constants, main_field
 from datagen.errors import InputError
 from datagen.store.reader import Dataset
 from datagen.store.writer import atomic_path
@@ -42,19 +42,19 @@ def export_well(data: Dataset, out: Path, progress: Callable[[int, int], None] |
         raise InputError(f"{data.path} holds single states, The Well's layout trajectories")
     times = np.concatenate([[0.0], data.times]) if pairs else data.times
     axes = [axis for axis in data.fields[name] if axis not in ("sample", "time")]
-    constants = {key: float(data.attributes[key]) for key in ("nu", "alpha") if key in data.attributes}
+    numbers = {each.name: each.value for each in constants(data)}
     with atomic_path(out) as temporary, h5py.File(temporary, "w") as file:
         file.attrs.update(
             dataset_name=data.equation,
             grid_type="cartesian",
             n_spatial_dims=len(axes),
             n_trajectories=data.samples,
-            simulation_parameters=list(constants),
-            **constants,
+            simulation_parameters=list(numbers),
+            **numbers,
         )
         _dimensions(file, data, axes, times)
         _periodic_boundaries(file, data, axes)
-        _scalars(file, constants)
+        _scalars(file, numbers)
         fields = _fields(file, [name, *(["source"] if "source" in data.fields else [])], [], [])
         shape = (data.samples, len(times), *data.grid)
         stored = fields.create_dataset(name, shape, data.dtype(name), chunks=(1, 1, *data.grid))

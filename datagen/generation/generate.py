@@ -17,9 +17,10 @@ from itertools import islice
 
 import numpy as np
 
+from datagen.equations.recipe import Recipe
 from datagen.errors import InputError
 from datagen.generation.machine import Machine
-from datagen.generation.planning import SETTINGS, Bounded, Parts, Plan, Recipe, finished, plan, plan_anew
+from datagen.generation.planning import SETTINGS, Parts, Plan, finished, plan, plan_anew
 from datagen.solvers.random_fields import sample_seeds
 from datagen.store.layout import Layout
 from datagen.store.parts import REPLACES, clean_up, forget_parts, parts_folder
@@ -252,6 +253,7 @@ def _refuse_infinite(recipe: Recipe, layout: Layout, indices: Sequence[int], val
         with np.errstate(over="ignore"):
             finite = np.isfinite(np.asarray(array, dtypes[name])).reshape(len(array), -1).all(axis=1)
         if not finite.all():
-            cause = recipe.causes() if isinstance(recipe, Bounded) else "a setting"
             sample = indices[int(np.argmin(finite))]
-            raise InputError(f"sample {sample}: {name} is not finite in {dtypes[name]}: {cause} is too extreme for it")
+            raise InputError(
+                f"sample {sample}: {name} is not finite in {dtypes[name]}: {recipe.causes()} is too extreme for it"
+            )

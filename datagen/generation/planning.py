@@ -4,10 +4,9 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any
 
-import numpy as np
-
+from datagen.equations.recipe import Recipe
 from datagen.equations.settings import NUMERICAL_SETTINGS, numerical_settings
 from datagen.errors import InputError
 from datagen.generation.machine import Machine
@@ -16,65 +15,13 @@ from datagen.store.layout import Layout
 from datagen.store.parts import being_replaced, clean_up, parts_folder
 from datagen.store.reader import open_dataset
 
-__all__ = ["SETTINGS", "Bounded", "Parts", "Plan", "Recipe", "finished", "plan", "plan_anew"]
+__all__ = ["SETTINGS", "Parts", "Plan", "Recipe", "finished", "plan", "plan_anew"]
 
 SETTINGS = "recipe.json"
 """Where the settings of the parts stand, in their folder."""
 
 _PART_BYTES = 64 * 1024 * 1024
 _FEWEST_PARTS = 16
-
-
-class Recipe(Protocol):
-    """A data set as a frozen dataclass: its fields are all that its samples depend on.
-
-    Fields that change neither the equation nor the initial fields of its seeds are declared by
-    `datagen.equations.settings.numerical`.
-    """
-
-    equation: ClassVar[str]
-    __dataclass_fields__: ClassVar[dict[str, Any]]
-
-    @property
-    def samples(self) -> int: ...
-
-    @property
-    def seed(self) -> int: ...
-
-    def layout(self) -> Layout: ...
-
-    def solve(self, indices: Sequence[int], device: str) -> Mapping[str, np.ndarray]:
-        """Values of every per-sample variable of the layout, of a whole group."""
-        ...
-
-    def group(self, device: str) -> int:
-        """How many samples are solved together on "cpu" or "cuda".
-
-        Transforms of several fields at once may round otherwise than one after the other, and the time step is that of
-        the fastest flow among them. So groups are cut from the data set once and for all, and always solved whole.
-        """
-        ...
-
-    def probe(self) -> tuple["Recipe", float]:
-        """A recipe whose samples are cheaper, and by what factor, to measure the speed with.
-
-        Raises:
-            InputError: a sample takes too many time steps.
-        """
-        ...
-
-
-@runtime_checkable
-class Bounded(Protocol):
-    """What a recipe may know besides, so that settings beyond a machine are refused by their names."""
-
-    def check_size(self) -> None:
-        """Raise `InputError` if one sample is larger than the memory of this machine."""
-        ...
-
-    def causes(self) -> str:
-        """The settings that make values too large when they are extreme, in words."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -148,8 +95,7 @@ def plan_anew(recipe: Recipe, path: Path, device: str) -> Plan:
     Raises:
         InputError: one sample is larger than the memory, or the seed is too large.
     """
-    if isinstance(recipe, Bounded):
-        recipe.check_size()
+    recipe.check_size()
     if recipe.seed > LARGEST_SEED:
         raise InputError(
             f"seed {recipe.seed} is too large (allowed: up to {LARGEST_SEED}; with larger ones, samples of two "

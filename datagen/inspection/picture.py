@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from datagen.equations.stored import constants
 from datagen.errors import InputError
 from datagen.geometry.mesh import NODE_TYPES, Mesh
 from datagen.store.reader import Dataset
@@ -41,8 +42,8 @@ def draw(data: Dataset, path: Path) -> None:
         figure = _mesh_maps(data, data.mesh, Figure)
     else:
         figure = _lines(data, Figure) if len(data.grid) == 1 else _maps(data, Figure)
-    constants = [f"{name} = {data.attributes[name]:g}" for name in ("nu", "alpha") if name in data.attributes]
-    figure.suptitle(", ".join([f"{data.path.name}: {data.equation}", *constants]), fontsize="medium")
+    numbers = [f"{each.symbol} = {each.value:g} {each.units}".removesuffix(" 1") for each in constants(data)]
+    figure.suptitle(", ".join([f"{data.path.name}: {data.equation}", *numbers]), fontsize="medium")
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=130, bbox_inches="tight", format=path.suffix[1:])
 

@@ -10,7 +10,17 @@ from jaxtyping import Float
 from datagen.errors import InputError
 from datagen.geometry import Geometry, Grid
 
-__all__ = ["ROLES", "AttributeValue", "Coordinate", "DefaultProblem", "Layout", "Role", "Variable", "role_of"]
+__all__ = [
+    "ROLES",
+    "AttributeValue",
+    "Coordinate",
+    "DefaultProblem",
+    "Layout",
+    "Role",
+    "Variable",
+    "role_of",
+    "rollout_problem",
+]
 
 AttributeValue = str | int | float | np.ndarray
 
@@ -89,6 +99,14 @@ class DefaultProblem:
     output_frames: int = 1
 
 
+def rollout_problem(fields: tuple[str, ...], frames: int, given: int, wanted: int) -> DefaultProblem | None:
+    """So many frames of some fields from the frames before; as far as there are any, and none of a single frame."""
+    if frames < 2:
+        return None
+    given = min(given, frames - 1)
+    return DefaultProblem(fields, fields, input_frames=given, output_frames=min(wanted, frames - given))
+
+
 @dataclass(frozen=True)
 class Layout:
     """The whole of a file but its samples.
@@ -102,6 +120,7 @@ class Layout:
         coordinates: instants, and single values that hold for the whole file.
         shared: values of the variables that are the same for every sample.
         problem: what is learnt by default.
+        more_dimensions: lengths of those that neither the geometry nor a coordinate has.
     """
 
     equation: str
@@ -112,6 +131,7 @@ class Layout:
     coordinates: tuple[Coordinate, ...] = ()
     shared: Mapping[str, np.ndarray] = field(default_factory=dict)
     problem: DefaultProblem | None = None
+    more_dimensions: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         names = [one.name for one in self.variables]
@@ -122,7 +142,8 @@ class Layout:
     @property
     def dimensions(self) -> Mapping[str, int]:
         """Lengths of those without a coordinate, such as the nodes of a mesh."""
-        return {} if isinstance(self.geometry, Grid) else self.geometry.dimensions
+        own = {} if isinstance(self.geometry, Grid) else self.geometry.dimensions
+        return {**own, **self.more_dimensions}
 
     @property
     def sizes(self) -> dict[str, int]:

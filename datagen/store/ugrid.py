@@ -59,7 +59,7 @@ def mesh_values(mesh: Mesh) -> dict[str, np.ndarray]:
     }
 
 
-def node_field(name: str, units: str, long_name: str) -> Variable:
-    """A field on the nodes at every frame, stored in float32."""
+def node_field(name: str, units: str, long_name: str, vector: str = "") -> Variable:
+    """A field on the nodes at every frame, stored in float32; maybe a component of a vector."""
     extra: dict[str, AttributeValue] = {"mesh": "mesh", "location": "node", "coordinates": _COORDINATES}
-    return Variable(name, ("sample", "time", "node"), units, long_name, extra=extra)
+    return Variable(name, ("sample", "time", "node"), units, long_name, extra=extra, vector=vector)

@@ -20,6 +20,7 @@ from datagen.errors import InputError
 from datagen.files import real, reason, replacing
 from datagen.geometry import Axis, Grid
 from datagen.store.layout import Layout, Variable, role_of
+from datagen.store.ugrid import CONVENTIONS as UGRID
 from datagen.store.ugrid import mesh_values, mesh_variables
 
 __all__ = [
@@ -233,7 +234,7 @@ def identifying_arrays(file: h5py.File) -> dict[str, np.ndarray]:
 def _create(file: h5py.File, layout: Layout, samples: int) -> None:
     file.attrs.update(
         {
-            "Conventions": CONVENTIONS,
+            "Conventions": CONVENTIONS if isinstance(layout.geometry, Grid) else UGRID,
             "format": FORMAT,
             "equation": layout.equation,
             "config": layout.config,

@@ -27,7 +27,8 @@ import matplotlib.pyplot as plt
 import torch
 from torch import nn
 
-from datagen.equations.burgers import Burgers, solve
+from datagen.equations.burgers import Burgers
+from datagen.solvers.burgers import solve
 
 torch.set_num_threads(1)
 torch.manual_seed(0)

@@ -49,7 +49,7 @@ def _app() -> typer.Typer:
     # `Root` has their order. A group of commands is `root.add_typer(module.app, name=..., cls=Verbs)`, a single one
     # `root.command(name)(module.function)`.
     root.command("demo")(demo.demo)
-    root.add_typer(generate.app, name="generate", cls=Verbs, no_args_is_help=False)
+    root.add_typer(generate.app, name="generate", cls=generate.Equations, no_args_is_help=False)
     root.add_typer(import_.app, name="import", cls=Verbs, no_args_is_help=False)
     root.command("info")(info.info)
     root.add_typer(export.app, name="export", cls=Verbs, no_args_is_help=False)

@@ -1,28 +1,29 @@
 """`kitipde generate`: make a dataset."""
 
-import math
+from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from datagen.equations.registry import EQUATIONS
 from datagen.errors import InputError, unknown
 from kitipde.cli.completion import complete_from
 from kitipde.cli.console import progress, remark, wrote
 from kitipde.cli.outputs import refuse_folder
+from kitipde.cli.verbs import Verbs
 
 if TYPE_CHECKING:
-    from datagen.generation.generate import Recipe
+    from datagen.equations.recipe import Recipe
 
-__all__ = ["app"]
+__all__ = ["Equations", "app"]
 
 _COARSE = 1e-4
 """Share of enstrophy (of |u_x|² in 1-D) in the highest tenth of wave numbers above which a flow is not resolved."""
 
 app = typer.Typer(no_args_is_help=True, help="Solve a PDE for random initial fields: a dataset.")
 
-Samples = Annotated[int, typer.Option(metavar="N", help="How many samples.")]
-Seed = Annotated[int, typer.Option(metavar="N", help="Seed of the dataset, below 2^32; it gives each sample's own.")]
 Out = Annotated[Path, typer.Option(metavar="FILE", help="The file to write.")]
 Device = Annotated[str, typer.Option(metavar="NAME", help="auto, cpu or cuda.")]
 Shard = Annotated[
@@ -30,152 +31,40 @@ Shard = Annotated[
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Start over, even if the file exists.")]
 Workers = Annotated[int, typer.Option(metavar="N", help="Samples solved at the same time; 0: one per processor.")]
-Frames = Annotated[int, typer.Option(metavar="N", help="Instants stored.")]
-Interval = Annotated[
-    float, typer.Option(metavar="TIME", help="Time between frames; the first is one interval after the start.")
-]
-Field = Annotated[str, typer.Option(metavar="NAME", help="Initial field: published (c = 2), unit (c = 1) or literal.")]
-Length = Annotated[str, typer.Option(metavar="LENGTH", help="Side of the domain: a number, or 2pi.")]
-SolveResolution = Annotated[int, typer.Option(metavar="N", help="Points per axis solved on; 0: as many as stored.")]
-Resolution = Annotated[int, typer.Option(metavar="N", help="Points per axis stored.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only print what it would cost.")]
 
 
-@app.command()
-def burgers(
-    out: Out,
-    samples: Samples = 1000,
-    resolution: Resolution = 1024,
-    seed: Seed = 0,
-    nu: Annotated[float, typer.Option(metavar="NUMBER", help="Viscosity.")] = 0.1,
-    length: Length = "2pi",
-    final_time: Annotated[float, typer.Option(metavar="TIME", help="Time of u.")] = 1.0,
-    frames: Annotated[int, typer.Option(metavar="N", help="Instants of u stored, evenly up to the final time.")] = 1,
-    solve_resolution: Annotated[
-        int, typer.Option(metavar="N", help="Points solved on; 0: the multiple of --resolution from 8192.")
-    ] = 0,
-    device: Device = "auto",
-    shard: Shard = "",
-    workers: Workers = 0,
-    overwrite: Overwrite = False,
-    dry_run: DryRun = False,
-) -> None:
-    """Burgers' equation: pairs u0 -> u(T), exact."""
-    from datagen.equations.burgers import Burgers
-    from datagen.equations.registry import parse_number
+class _Commands(Mapping[str, Any]):
+    """The commands of a group by name: one for each equation, made when it is asked for, and those that it is given."""
 
-    recipe = Burgers(
-        samples, resolution, seed, nu, parse_number("length", length), final_time, frames, solve_resolution
-    )
-    note = ""
-    if math.isclose(recipe.length, 2 * math.pi):
-        note = "domain length 2 pi, on which the published data were made (the paper's text says 1: --length 1)"
-    _make(recipe, out, device, shard, workers, overwrite, dry_run, note)
+    def __init__(self, others: Mapping[str, Any]) -> None:
+        self._others = others
+
+    def __getitem__(self, name: str) -> Any:
+        if name in self._others:
+            return self._others[name]
+        return _command_of(name) if name in EQUATIONS else self._others[name]
+
+    def __iter__(self) -> Iterator[str]:
+        yield from EQUATIONS
+        yield from self._others
+
+    def __len__(self) -> int:
+        return len(EQUATIONS) + len(self._others)
 
 
-@app.command("navier-stokes")
-def navier_stokes(
-    out: Out,
-    samples: Samples = 20,
-    resolution: Resolution = 256,
-    seed: Seed = 0,
-    nu: Annotated[float, typer.Option(metavar="NUMBER", help="Viscosity.")] = 1e-3,
-    frames: Frames = 20,
-    interval: Interval = 1.0,
-    forcing: Annotated[bool, typer.Option(help="With or without the published forcing.")] = True,
-    field: Field = "published",
-    length: Length = "1",
-    solve_resolution: SolveResolution = 0,
-    dt: Annotated[float, typer.Option(metavar="TIME", help="Fixed time step; 0: by stability and --tolerance.")] = 0.0,
-    tolerance: Annotated[
-        float, typer.Option(metavar="NUMBER", help="Relative L2 error that may arise between two frames.")
-    ] = 1e-7,
-    device: Device = "auto",
-    shard: Shard = "",
-    workers: Workers = 0,
-    overwrite: Overwrite = False,
-    dry_run: DryRun = False,
-) -> None:
-    """Navier-Stokes in two dimensions: vorticity in time."""
-    from datagen.equations.navier_stokes import NavierStokes
-    from datagen.equations.registry import parse_number
+class Equations(Verbs):
+    """The group `kitipde generate`: its help imports no equation, that of one equation only this one."""
 
-    side = parse_number("length", length)
-    recipe = NavierStokes(
-        samples, resolution, seed, nu, frames, interval, forcing, field, side, solve_resolution, dt, tolerance
-    )
-    _make(recipe, out, device, shard, workers, overwrite, dry_run)
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.commands = _Commands(self.commands)
 
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(self.commands)
 
-@app.command()
-def heat(
-    out: Out,
-    samples: Samples = 20,
-    resolution: Resolution = 256,
-    seed: Seed = 0,
-    alpha: Annotated[float, typer.Option(metavar="NUMBER", help="Diffusivity.")] = 1e-4,
-    frames: Frames = 20,
-    interval: Interval = 1.0,
-    source: Annotated[float, typer.Option(metavar="NUMBER", help="Heat supplied on the boundary of the square.")] = 0.1,
-    field: Field = "published",
-    length: Length = "1",
-    solve_resolution: SolveResolution = 0,
-    device: Device = "auto",
-    shard: Shard = "",
-    workers: Workers = 0,
-    overwrite: Overwrite = False,
-    dry_run: DryRun = False,
-) -> None:
-    """Heat equation in two dimensions with a source, in closed form."""
-    from datagen.equations.heat import Heat
-    from datagen.equations.registry import parse_number
-
-    side = parse_number("length", length)
-    recipe = Heat(samples, resolution, seed, alpha, frames, interval, source, field, side, solve_resolution)
-    _make(recipe, out, device, shard, workers, overwrite, dry_run)
-
-
-@app.command()
-def airfoil(
-    out: Out,
-    samples: Samples = 100,
-    preset: Annotated[
-        str,
-        typer.Option(metavar="NAME", help="standard (5,120 nodes, frames 2 ms apart), or quick (1,600 nodes, 1 ms)."),
-    ] = "standard",
-    section: Annotated[str, typer.Option("--airfoil", metavar="NACA", help="Four-digit NACA section.")] = "0012",
-    mach: Annotated[str, typer.Option(metavar="LEAST:MOST", help="Mach number, uniformly distributed.")] = "0.2:0.7",
-    angle: Annotated[
-        str, typer.Option(metavar="LEAST:MOST", help="Angle of attack in degrees, uniformly distributed.")
-    ] = "-25:25",
-    frames: Annotated[int, typer.Option(metavar="N", help="Instants stored, the start included.")] = 26,
-    interval: Annotated[
-        float, typer.Option(metavar="SECONDS", help="Time between frames (chord 1 m); 0: as in the preset.")
-    ] = 0.0,
-    around: Annotated[int, typer.Option(metavar="N", help="Nodes on the airfoil; 0: as in the preset.")] = 0,
-    layers: Annotated[int, typer.Option(metavar="N", help="Nodes from airfoil to far field; 0: as in the preset.")] = 0,
-    far: Annotated[float, typer.Option(metavar="CHORDS", help="Radius of the far field; 0: as in the preset.")] = 0.0,
-    courant: Annotated[float, typer.Option(metavar="NUMBER", help="Share of the longest stable time step.")] = 1.0,
-    seed: Seed = 0,
-    device: Device = "auto",
-    shard: Shard = "",
-    workers: Workers = 0,
-    overwrite: Overwrite = False,
-    dry_run: DryRun = False,
-) -> None:
-    """Compressible flow (Euler) around NACA airfoils, on a mesh."""
-    from dataclasses import replace
-
-    from datagen.equations.airfoil.cases import PRESETS, Airfoil
-
-    if preset not in PRESETS:
-        raise unknown("preset", preset, PRESETS)
-    given = {"around": around, "layers": layers, "far": far, "interval": interval}
-    chosen = {**PRESETS[preset], **{name: value for name, value in given.items() if value}}
-    (least_mach, most_mach), (least_angle, most_angle) = _range("mach", mach), _range("angle", angle)
-    recipe = Airfoil(samples, seed, section, least_mach, most_mach, least_angle, most_angle, frames=frames)
-    recipe = replace(recipe, courant=courant, **chosen)
-    _make(recipe, out, device, shard, workers, overwrite, dry_run)
+    def description(self, name: str) -> str:
+        return EQUATIONS[name].help if name in EQUATIONS else super().description(name)
 
 
 @app.command()
@@ -202,16 +91,15 @@ def recipe(
     settings = _settings(file)
     if samples:
         settings = {**settings, "samples": samples}
-    _make(recipe_from(settings), out, device, shard, workers, overwrite, dry_run)
-
-
-def _range(name: str, text: str) -> tuple[float, float]:
-    """Both ends of "a:b", or of a single number."""
-    least, _, most = text.partition(":")
-    try:
-        return float(least), float(most or least)
-    except ValueError:
-        raise InputError(f"invalid --{name} '{text}' (expected LEAST:MOST, or one number)") from None
+    _make(
+        recipe_from(settings),
+        out=out,
+        device=device,
+        shard=shard,
+        workers=workers,
+        overwrite=overwrite,
+        dry_run=dry_run,
+    )
 
 
 def _settings(file: str) -> dict[str, Any]:
@@ -232,15 +120,22 @@ def _shipped_recipes() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
+@cache
+def _command_of(equation: str) -> Any:
+    from kitipde.cli.equations import command_of
+
+    return command_of(EQUATIONS[equation], EQUATIONS.load(equation), _make)
+
+
 def _make(
     recipe: "Recipe",
-    out: Path,
-    device: str,
-    shard: str,
-    workers: int,
-    overwrite: bool,
-    dry_run: bool,
-    note: str = "",
+    *,
+    out: Out,
+    device: Device = "auto",
+    shard: Shard = "",
+    workers: Workers = 0,
+    overwrite: Overwrite = False,
+    dry_run: DryRun = False,
 ) -> None:
     from datagen.generation import generate as making
     from datagen.generation.machine import Machine
@@ -259,8 +154,8 @@ def _make(
     if not dry_run:
         making.check_disk(work, machine)
     expected = making.forecast(work, recipe, machine)
-    if note:
-        remark(note)
+    if recipe.remark():
+        remark(recipe.remark())
     remark(expected)
     if dry_run:
         return

@@ -40,7 +40,7 @@ def mat(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the dataset.")] = False,
 ) -> None:
     """The FNO authors' .mat files, MATLAB version 5 to 7.3, and HDF5 files with arrays of the same names."""
-    from datagen.equations.registry import parse_number
+    from datagen.checks import parse_number
     from datagen.formats.mat import MatDescription, import_mat
 
     refuse_taken(out, overwrite, file)
@@ -117,7 +117,7 @@ def netcdf(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the dataset.")] = False,
 ) -> None:
     """Your own fields on a uniform periodic grid, from any NetCDF or HDF5 file that xarray opens."""
-    from datagen.equations.registry import parse_number
+    from datagen.checks import parse_number
     from datagen.formats.netcdf import ArrayDescription, import_netcdf
 
     refuse_taken(out, overwrite, file)

@@ -8,14 +8,12 @@ from kitipde.cli.console import show_json, show_table
 
 __all__ = ["models"]
 
-# Spatial axes of the equations that shipped configurations are named after.
-_DIMENSIONS = {"burgers": 1, "navier-stokes": 2, "heat": 2, "airfoil": 2}
-
 
 def models(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """List the shipped configurations: network, grid, size, cost."""
+    from datagen.equations.registry import EQUATIONS
     from kitipde.config import AirfoilOFormerConfig
     from kitipde.config.load import read_config, resolve_config, shipped_configs
     from kitipde.models import build_model, example_input, parameter_count
@@ -25,7 +23,8 @@ def models(
     rows = []
     for name in shipped_configs():
         config = resolve_config(read_config(name))
-        dimension = next((axes for equation, axes in _DIMENSIONS.items() if name.endswith(equation)), 1)
+        # Shipped configurations are named after the equation that they are for.
+        dimension = next((EQUATIONS.load(each).dimension for each in EQUATIONS if name.endswith(each)), 1)
         on_mesh = isinstance(config.model, AirfoilOFormerConfig)
         points = PUBLISHED_NODES if on_mesh else config.data.resolution or 1024
         model = build_model(config, dimension).eval()

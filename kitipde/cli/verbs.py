@@ -35,9 +35,11 @@ class Verbs(TyperGroup):
         widest = max(map(len, self.commands), default=0)
         for panel, names in panels.items():
             with formatter.section(panel):
-                formatter.write_dl(
-                    [(name.ljust(widest), self.commands[name].get_short_help_str(_WHOLE)) for name in names]
-                )
+                formatter.write_dl([(name.ljust(widest), self.description(name)) for name in names])
+
+    def description(self, name: str) -> str:
+        """What the list of verbs says about one."""
+        return self.commands[name].get_short_help_str(_WHOLE)
 
     def invoke(self, ctx: Any) -> Any:
         """Run the verb.

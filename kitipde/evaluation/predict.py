@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 import kitipde
+from datagen.equations.registry import stored_recipe
 from datagen.errors import unknown
 from datagen.geometry.resampling import Method, check_grid
 from datagen.store import Coordinate, Dataset, Layout, Variable, open_dataset
@@ -164,14 +165,9 @@ def _instants(
     """When the predicted frames are: as the file has them, and beyond its end as far apart as its last ones."""
     known = np.zeros(1) if stored is None else np.asarray(stored, dtype=np.float64)
     count = run.config.data.input_frames if stored is not None else 1
-    settings = run.facts.dataset_config
-    if len(known) > 1:
-        apart = known[-1] - known[-2]
-    elif "interval" in settings:
-        apart = float(settings["interval"])
-    elif "final_time" in settings:
-        apart = float(settings["final_time"]) / int(settings.get("frames", 1))
-    else:
+    recipe = stored_recipe(run.facts.dataset_config)
+    apart = known[-1] - known[-2] if len(known) > 1 else recipe and recipe.frame_interval()
+    if apart is None:
         apart = 1.0
         remark("how far apart frames are is not known: those predicted are numbered")
     beyond = known[-1] + apart * np.arange(1, steps + 1)

@@ -12,8 +12,8 @@ import pytest
 import torch
 import xarray
 
-from datagen.equations.burgers import cole_hopf
 from datagen.equations.registry import recipe_from
+from datagen.solvers.burgers import cole_hopf
 from kitipde.cli import main
 from kitipde.cli.generate import _settings
 

@@ -9,10 +9,10 @@ import h5py
 import numpy as np
 import pytest
 
-from datagen.generation import generate as making
 from datagen.equations.burgers import Burgers
 from datagen.equations.heat import Heat
 from datagen.equations.navier_stokes import NavierStokes
+from datagen.generation import generate as making
 from datagen.generation.machine import Machine
 from datagen.store import open_dataset
 from datagen.store.writer import write_file

@@ -1,7 +1,7 @@
 """`kitipde predict`: what networks say to inputs without solutions, in a file that every command reads."""
 
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import h5netcdf  # noqa: F401  what xarray opens the file with
@@ -11,6 +11,8 @@ import torch
 import xarray as xr
 
 import kitipde as library
+from datagen.equations.burgers import Burgers
+from datagen.equations.heat import Heat
 from datagen.formats.netcdf import ArrayDescription, save_dataset
 from kitipde.errors import InputError
 from kitipde.evaluation.predict import _instants, predict
@@ -88,8 +90,8 @@ def test_frames_follow_the_given_ones_and_go_on_beyond_the_file(plane: Run, tmp_
 @pytest.mark.parametrize(
     ("settings", "expected", "told"),
     [
-        ({"interval": 0.5}, [0.5, 1.0, 1.5], 0),
-        ({"final_time": 1.0, "frames": 5}, [0.2, 0.4, 0.6], 0),
+        ({"equation": "heat", **asdict(Heat(interval=0.5))}, [0.5, 1.0, 1.5], 0),
+        ({"equation": "burgers", **asdict(Burgers(frames=5))}, [0.2, 0.4, 0.6], 0),
         ({"imported": "b.mat"}, [1.0, 2.0, 3.0], 1),
     ],
 )

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import xarray
 
-from datagen.generation import generate as making
-from datagen.equations.airfoil.cases import DENSITY, PRESETS, PRESSURE, SOUND, Airfoil
+from datagen.equations.airfoil.air import DENSITY, PRESSURE, SOUND
+from datagen.equations.airfoil.cases import Airfoil
 from datagen.equations.registry import recipe_from
 from datagen.errors import InputError
+from datagen.generation import generate as making
 from datagen.generation.machine import Machine
 from datagen.store import open_dataset
 from datagen.store.verify import verify
@@ -126,7 +127,7 @@ def test_a_recipe_in_a_file_is_the_recipe() -> None:
 def test_shipped_recipes_are_the_presets_at_their_sizes() -> None:
     paper, quick = (recipe_from(_settings(name)) for name in ("paper-airfoil", "quick-airfoil"))
     assert paper == Airfoil(samples=1200)
-    assert quick == Airfoil(samples=16, **PRESETS["quick"])  # pyright: ignore[reportArgumentType]
+    assert quick == Airfoil(samples=16, **Airfoil.presets["quick"].settings)
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,9 @@ from itertools import pairwise
 import pytest
 import torch
 
-from datagen.equations.burgers import COLE_HOPF_LIMIT, Burgers, cole_hopf, cole_hopf_exponent, etdrk4, solve
+from datagen.equations.burgers import Burgers
 from datagen.errors import InputError
+from datagen.solvers.burgers import COLE_HOPF_LIMIT, cole_hopf, cole_hopf_exponent, etdrk4, solve
 from datagen.solvers.exact import burgers_wave
 from datagen.solvers.random_fields import burgers_spectrum, gaussian_field_1d
 

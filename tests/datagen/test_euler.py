@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from datagen.equations.airfoil.cases import march, steady
-from datagen.equations.airfoil.euler import GAMMA, Duals, Euler, Stream, conserved, primitive, uniform
+from datagen.equations.airfoil.air import GAMMA
+from datagen.equations.airfoil.euler import Duals, Euler, Stream, conserved, primitive, uniform
+from datagen.equations.airfoil.marching import march, steady
 from datagen.equations.airfoil.o_grid import o_grid
 
 

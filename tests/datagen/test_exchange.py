@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from scipy.io import loadmat, savemat
 
-from datagen.generation import generate as making
 from datagen.equations.burgers import Burgers
 from datagen.equations.heat import Heat
 from datagen.equations.navier_stokes import NavierStokes
 from datagen.errors import InputError
 from datagen.formats.mat import MatDescription, export_mat, import_mat
 from datagen.formats.well import export_well
+from datagen.generation import generate as making
 from datagen.generation.machine import Machine
 from datagen.store import open_dataset
 from datagen.store.verify import verify

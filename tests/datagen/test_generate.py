@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datagen.generation import generate as making
 from datagen.equations.burgers import Burgers
 from datagen.equations.heat import Heat
 from datagen.equations.navier_stokes import NavierStokes
 from datagen.errors import InputError
+from datagen.generation import generate as making
 from datagen.generation.machine import Machine, parse_shard
 from datagen.store import open_dataset
 from datagen.store.verify import verify

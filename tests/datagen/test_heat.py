@@ -7,9 +7,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datagen.equations.heat import Heat, boundary_source, solve, stored_source
+from datagen.equations.heat import Heat
 from datagen.errors import InputError
 from datagen.solvers.exact import heat_mode
+from datagen.solvers.heat import boundary_source, solve, stored_source
 from datagen.solvers.random_fields import gaussian_field_2d, vorticity_spectrum
 
 

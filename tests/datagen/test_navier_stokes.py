@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from datagen.equations.navier_stokes import NavierStokes, VorticityEquation, published_forcing, solve
+from datagen.equations.navier_stokes import NavierStokes
 from datagen.errors import InputError
 from datagen.solvers.exact import forced_from_rest, one_shell
+from datagen.solvers.navier_stokes import VorticityEquation, published_forcing, solve
 from datagen.solvers.random_fields import gaussian_field_2d, vorticity_spectrum
 
 

@@ -10,13 +10,14 @@ import xarray
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from datagen.generation import generate as making
+from datagen.equations.recipe import Recipe
 from datagen.errors import InputError
 from datagen.formats.mat import export_mat
 from datagen.formats.netcdf import ArrayDescription, import_netcdf, save_dataset
 from datagen.formats.precision import Precision
 from datagen.formats.seams import Seam
 from datagen.formats.well import export_well
+from datagen.generation import generate as making
 from datagen.generation.machine import Machine
 from datagen.inspection.statistics import field_statistics
 from datagen.store import Coordinate, Layout, Variable, open_dataset
@@ -147,10 +148,9 @@ def _own_layout(grid: tuple[int, ...], lengths: tuple[float, ...], dtype: str = 
 
 def _own(grid: tuple[int, ...], lengths: tuple[float, ...], dtype: str = "float64", seed: int = 0) -> Any:
     @dataclass(frozen=True)
-    class Own:
+    class Own(Recipe):
         equation: ClassVar[str] = "own"
         samples: int = 2
-        seed: int = 0
 
         def layout(self) -> Layout:
             return _own_layout(grid, lengths, dtype)
@@ -158,12 +158,6 @@ def _own(grid: tuple[int, ...], lengths: tuple[float, ...], dtype: str = "float6
         def solve(self, indices, device: str) -> dict[str, np.ndarray]:
             values = np.stack([np.random.default_rng(index).standard_normal(grid) for index in indices])
             return {"p": 1e6 + 1e-3 * values, "q": values}
-
-        def group(self, device: str) -> int:
-            return 1
-
-        def probe(self) -> tuple[Any, float]:
-            return self, 1.0
 
     return Own(seed=seed)
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 import xarray as xr
 
-from datagen.equations.airfoil.cases import DENSITY, PRESSURE, SOUND
+from datagen.equations.airfoil.air import DENSITY, PRESSURE, SOUND
 from datagen.equations.airfoil.o_grid import triangulated
 from datagen.store import open_dataset
 from kitipde.config import DataConfig

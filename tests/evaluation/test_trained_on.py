@@ -19,8 +19,9 @@ from datagen.equations.burgers import Burgers
 from datagen.equations.grids import line
 from datagen.equations.heat import Heat
 from datagen.equations.navier_stokes import NavierStokes
+from datagen.equations.recipe import Recipe
 from datagen.equations.registry import physical_settings
-from datagen.equations.settings import numerical, numerical_settings
+from datagen.equations.settings import numerical_settings, setting
 from datagen.generation import generate as making
 from datagen.generation.machine import Machine
 from datagen.solvers.random_fields import sample_seeds
@@ -47,15 +48,14 @@ def make_burgers(path: Path, samples: int, points: int, **more: float) -> Path:
 
 
 @dataclass(frozen=True)
-class Decay:
+class Decay(Recipe):
     """An own recipe: u = rate·u0, whatever the settings of its solver are."""
 
     equation: ClassVar[str] = "decay"
 
     samples: int = 12
-    seed: int = 0
     rate: float = 0.5
-    points: int = numerical(32)
+    points: int = setting(32, "Points stored.", numerical=True)
     undeclared: float = 1.0
 
     def layout(self) -> Layout:
@@ -70,9 +70,6 @@ class Decay:
 
     def group(self, device: str) -> int:
         return 4
-
-    def probe(self) -> tuple["Decay", float]:
-        return self, 1.0
 
 
 def write_pairs(path: Path, given: np.ndarray, wanted: np.ndarray, equation: str = "burgers") -> Path:

@@ -14,11 +14,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from datagen.equations.burgers import Burgers
 from kitipde.errors import InputError
 from kitipde.runs import open_run
 from kitipde.training.objective import UNITS
 from kitipde.training.run import continue_run, train
-from tests.conftest import TINY, settings
+from tests.conftest import TINY, make_dataset, settings
 from tests.training.conftest import StopAfter, new_run, stopped_and_continued, trained
 
 
@@ -143,13 +144,11 @@ def test_settings_that_are_cut_off_are_not_completed_with_defaults(tmp_path, bur
 
 
 def test_a_dataset_that_has_changed_is_refused(tmp_path, burgers_file) -> None:
-    from kitipde.cli.generate import burgers
-
     data = tmp_path / "data.h5"
     data.write_bytes(burgers_file.read_bytes())
     run = new_run(data, tmp_path / "run")
     data.unlink()
-    burgers(out=data, samples=20, resolution=32, solve_resolution=256, seed=1)
+    make_dataset(Burgers(samples=20, resolution=32, solve_resolution=256, seed=1), data)
     with pytest.raises(InputError, match="has changed since"):
         continue_run(run.path)
 

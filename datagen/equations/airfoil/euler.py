@@ -32,9 +32,9 @@ import torch
 from jaxtyping import Complex128, Float64
 from torch import Tensor
 
-__all__ = ["GAMMA", "Duals", "Euler", "Stream", "conserved", "primitive", "uniform"]
+from datagen.equations.airfoil.air import GAMMA
 
-GAMMA = 1.4
+__all__ = ["Duals", "Euler", "Stream", "conserved", "primitive", "uniform"]
 
 _LEAST_SHARE = 0.2
 """A face's density or pressure below this share of its node's is not believed: the node's own values are taken."""
