@@ -262,10 +262,10 @@ class Dataset:
         if PROBLEM not in self.attributes:
             return None
         with reading(self.path):
-            told = json.loads(self.attributes[PROBLEM])
-            return DefaultProblem(
-                **{key: tuple(value) if isinstance(value, list) else value for key, value in told.items()}
-            )
+            told: Any = json.loads(self.attributes[PROBLEM])
+            for key, value in told.items():
+                told[key] = tuple(value) if isinstance(value, list) else value
+            return DefaultProblem(**told)
 
     def dimensions(self, name: str) -> tuple[str, ...]:
         """Of a field or parameter.

@@ -1,18 +1,18 @@
 """Two runs against each other: whether they may be compared, and what comes out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from datagen.geometry import Resolution, resolution_text
 from datagen.store import open_dataset
 from kitipde.errors import InputError
 from kitipde.evaluation.coordinates import coordinates_of
 from kitipde.evaluation.evaluate import evaluate_runs
-from kitipde.evaluation.mesh import all_on_mesh, evaluate_mesh_runs
-from kitipde.evaluation.mesh_records import MeshEvaluation, mesh_metric
-from kitipde.evaluation.records import Evaluation, metric
+from kitipde.evaluation.metrics import metric
+from kitipde.evaluation.records import Evaluation
 from kitipde.evaluation.shared_starts import Arm, compare_arms, starts_of
 from kitipde.evaluation.statistics import Comparison, pair_seeds
 from kitipde.problem.windows import split_samples
@@ -29,7 +29,8 @@ class RunComparison:
         a: name of the reference.
         b: name of the other.
         metric: name of the error.
-        resolution: points per axis; of a mesh, its nodes.
+        field: the field that the error is of; None for all.
+        resolution: points along each axis; of a mesh, its nodes.
         errors_a: mean error of each seed of A.
         errors_b: mean error of each seed of B.
         seeds_a: the seeds of A.
@@ -43,7 +44,8 @@ class RunComparison:
     a: str
     b: str
     metric: str
-    resolution: int
+    field: str | None
+    resolution: Resolution
     errors_a: tuple[float, ...]
     errors_b: tuple[float, ...]
     seeds_a: tuple[int, ...]
@@ -58,9 +60,10 @@ def compare_runs(
     a: str | Path,
     b: str | Path,
     data: str | Path | None = None,
-    resolution: int | None = None,
+    resolution: Sequence[int] | None = None,
     metric_name: str = "relative_l2",
     *,
+    field: str | None = None,
     coordinates: str | None = None,
     progress: Callable[[int, int, str], None] = lambda done, total, note: None,
     remark: Callable[[str], None] = lambda text: None,
@@ -71,8 +74,9 @@ def compare_runs(
         a: folder of the reference run.
         b: folder of the other.
         data: a dataset file; None for the one that both were trained on.
-        resolution: points per axis; None for the one that both were trained at. A mesh has only its own.
-        metric_name: of the error, as in `kitipde.evaluation.METRICS`, on a mesh in `MESH_METRICS`.
+        resolution: points along each axis, or all; None for the one that both were trained at. A mesh has its own.
+        metric_name: of the error, as in `kitipde.evaluation.METRICS`.
+        field: the field that the error is of; None for all.
         coordinates: on grids other than that of the training, as for `evaluate_runs`.
         progress: told (samples done, samples in all, note).
         remark: told what a person should know.
@@ -80,32 +84,28 @@ def compare_runs(
     Raises:
         InputError: if the two cannot be compared: other data, other test samples, another training resolution.
     """
-    on_mesh = all_on_mesh([a, b])
-    if on_mesh:
-        mesh_metric(metric_name)
-    else:
-        metric(metric_name)
+    metric(metric_name)
     runs = open_run(a), open_run(b)
     if data is None:
         _check_same_data(*runs)
+    on_mesh = any(run.facts.problem.domain.kind == "mesh" for run in runs)
     if on_mesh and resolution is not None:
-        raise InputError(f"--resolution {resolution}: runs on a mesh are compared on its nodes; leave it out")
-    if on_mesh and coordinates is not None:
-        raise InputError(f"--coordinates {coordinates}: runs on a mesh have one grid; leave it out")
+        raise InputError(
+            f"--resolution {resolution_text(resolution)}: runs on a mesh are compared on its nodes; leave it out"
+        )
     if resolution is None:
         resolution = _common_resolution(*runs)
-    if on_mesh:
-        first, second = evaluate_mesh_runs([a, b], data, progress=progress, remark=remark)
-        return compare_evaluations(first, second, resolution, metric_name)
-    first, second = evaluate_runs([a, b], data, [resolution], coordinates=coordinates, progress=progress, remark=remark)
-    return compare_evaluations(first, second, resolution, metric_name)
+    wanted = [] if on_mesh else [resolution]
+    first, second = evaluate_runs([a, b], data, wanted, coordinates=coordinates, progress=progress, remark=remark)
+    return compare_evaluations(first, second, resolution, metric_name, field)
 
 
 def compare_evaluations(
-    a: Evaluation | MeshEvaluation,
-    b: Evaluation | MeshEvaluation,
-    resolution: int,
+    a: Evaluation,
+    b: Evaluation,
+    resolution: Sequence[int],
     metric_name: str = "relative_l2",
+    field: str | None = None,
 ) -> RunComparison:
     """Compare two evaluations of the same samples.
 
@@ -118,10 +118,11 @@ def compare_evaluations(
     published = [one.label for one in (a, b) if coordinates_of(one.run) == "published"]
     if published:
         remarks.append(f"coordinates as published, each grid's own: {', '.join(published)}")
-    if metric_name == "table4_momentum_rmse":
+    if metric(metric_name).finish is not None:
         remarks.append("this error is one number a batch of 16 samples: what is called a sample here is such a batch")
     errors_a, errors_b = (
-        np.abs(one.errors(metric_name, resolution))[:, columns] for one, columns in zip((a, b), places, strict=True)
+        np.abs(one.errors(metric_name, resolution, field))[:, columns]
+        for one, columns in zip((a, b), places, strict=True)
     )
     seeds_a, seeds_b, paired = _pair(a, b, remarks)
     errors_a = errors_a[[a.seeds.index(seed) for seed in seeds_a]]
@@ -147,12 +148,13 @@ def compare_evaluations(
         a=a.label,
         b=b.label,
         metric=metric_name,
-        resolution=resolution,
+        field=field,
+        resolution=a.resolved(resolution),
         errors_a=tuple(errors_a.mean(1).tolist()),
         errors_b=tuple(errors_b.mean(1).tolist()),
         seeds_a=seeds_a,
         seeds_b=seeds_b,
-        points="nodes" if isinstance(a, MeshEvaluation) else "points per axis",
+        points="nodes" if a.run.facts.problem.domain.kind == "mesh" else "points per axis",
         result=result,
         verdict=words,
         remarks=tuple(remarks),
@@ -160,7 +162,7 @@ def compare_evaluations(
 
 
 def _common_samples(
-    a: Evaluation | MeshEvaluation, b: Evaluation | MeshEvaluation, metric_name: str, remarks: list[str]
+    a: Evaluation, b: Evaluation, metric_name: str, remarks: list[str]
 ) -> tuple[slice | list[int], slice | list[int]]:
     """Where in each evaluation the samples are that both are of.
 
@@ -173,7 +175,7 @@ def _common_samples(
     if same and first.samples == second.samples:
         return slice(None), slice(None)
     common = sorted({*first.samples} & {*second.samples})
-    by_sample = metric_name != "table4_momentum_rmse"
+    by_sample = metric(metric_name).finish is None
     if not (same and common and by_sample) or first.own or second.own:
         raise InputError(
             f"{a.run.path} and {b.run.path} cannot be compared: the first was evaluated on {first.description}, "
@@ -194,24 +196,23 @@ def _check_same_data(a: Run, b: Run) -> None:
 
 
 def _check_same_task(a: Run, b: Run) -> None:
-    for key in ("input", "target", "input_frames", "output_frames", "downsample"):
+    for key in ("inputs", "targets", "input_frames", "output_frames", "start", "stride", "downsample"):
         values = getattr(a.config.data, key), getattr(b.config.data, key)
         if values[0] != values[1]:
             raise InputError(f"{a.path} and {b.path} cannot be compared: data.{key} is {values[0]} and {values[1]}")
 
 
-def _common_resolution(a: Run, b: Run) -> int:
-    if a.facts.resolution != b.facts.resolution:
+def _common_resolution(a: Run, b: Run) -> Resolution:
+    first, second = a.facts.resolution, b.facts.resolution
+    if first != second:
         raise InputError(
-            f"{a.path} was trained at {a.facts.resolution} points per axis and {b.path} at {b.facts.resolution}: "
-            "say at which to compare them with --resolution"
+            f"{a.path} was trained at {resolution_text(first)} points per axis and {b.path} at "
+            f"{resolution_text(second)}: say at which to compare them with --resolution"
         )
-    return a.facts.resolution
+    return first
 
 
-def _pair(
-    a: Evaluation | MeshEvaluation, b: Evaluation | MeshEvaluation, remarks: list[str]
-) -> tuple[tuple[int, ...], tuple[int, ...], bool]:
+def _pair(a: Evaluation, b: Evaluation, remarks: list[str]) -> tuple[tuple[int, ...], tuple[int, ...], bool]:
     """The seeds to compare, and whether they go in pairs: the same seed saw the same batches in the same order."""
     trained = [_training_samples(one.run) for one in (a, b)]
     if trained[0] != trained[1]:
@@ -242,7 +243,7 @@ def _list(seeds: tuple[int, ...]) -> str:
     return "seeds " + ", ".join(map(str, seeds)) if len(seeds) != 1 else f"seed {seeds[0]}"
 
 
-def _check_finite(evaluation: Evaluation | MeshEvaluation, errors: np.ndarray) -> None:
+def _check_finite(evaluation: Evaluation, errors: np.ndarray) -> None:
     diverged = int((~np.isfinite(errors).all(1)).sum())
     if diverged:
         raise InputError(

@@ -54,7 +54,7 @@ def _run_flops(run: Run) -> int | None:
     trained = next((replica for replica in run.replicas if replica.best_path.is_file()), None)
     if trained is None:
         return None
-    return count_flops(trained.load_model(), example_input(run.config, run.facts.dimension, run.facts.resolution))
+    return count_flops(trained.load_model(), *example_input(run.facts.problem))
 
 
 def _mean(facts: Sequence[dict[str, Any]], key: str) -> float | None:

@@ -4,16 +4,32 @@ import math
 import shlex
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from math import prod
 from pathlib import Path
 
+import numpy as np
 import torch
+from jaxtyping import Bool
 from torch import Tensor, nn
 
+from datagen.geometry import Geometry, Grid, Mesh, Resolution, resolution_text
 from datagen.store import Dataset, open_dataset
 from kitipde.config import DataConfig
 from kitipde.errors import InputError
 from kitipde.evaluation.coordinates import with_coordinates
-from kitipde.evaluation.metrics import FrameErrors, Spectra, join, join_spectra, measure, over_rollout, power_above
+from kitipde.evaluation.metrics import (
+    Compared,
+    Metric,
+    Quantities,
+    applicable,
+    grouped,
+    joined,
+    metric,
+    with_spread,
+)
+from kitipde.evaluation.metrics import measured as measured_quantities
+from kitipde.evaluation.metrics.spectral import Spectra, join_spectra, power_above
+from kitipde.evaluation.metrics.spectral import spectra as spectra_of
 from kitipde.evaluation.records import Evaluation, Examples, Measured, merge_resolutions, to_metrics
 from kitipde.evaluation.run_labels import label_runs
 from kitipde.evaluation.storage import fingerprint, read_evaluation, storing, write_evaluation
@@ -42,11 +58,14 @@ _BATCH_VALUES = 2**22
 BATCH_POINTS = 2**18
 _BATCH_SAMPLES = 64
 
+# Values transformed at once: bounds the float64 copies and their spectra to some 200 MB.
+_CHUNK_VALUES = 2**21
+
 
 def evaluate_runs(
     paths: Sequence[str | Path],
     data: str | Path | None = None,
-    resolutions: Sequence[int] = (),
+    resolutions: Sequence[Sequence[int]] = (),
     *,
     frames: int | None = None,
     coordinates: str | None = None,
@@ -61,7 +80,7 @@ def evaluate_runs(
     Args:
         paths: run folders.
         data: a dataset file; None for the one that each run was trained on.
-        resolutions: points per axis to evaluate at; none for half, all and twice those of training.
+        resolutions: points along each axis, or all, to evaluate at; none for half, all and twice those of training.
         frames: frames to predict; None for as many as in training.
         coordinates: what an FNO trained with published coordinates is given on other grids: their interpolant, or those
             of each grid, as published; None for what its settings say.
@@ -101,7 +120,7 @@ class _Plan:
     label: str
     subject: Subject
     replicas: tuple[Replica, ...]
-    resolutions: tuple[int, ...]
+    resolutions: tuple[Resolution, ...]
     stamp: str
     stored: Evaluation | None
 
@@ -111,7 +130,7 @@ class _Plan:
         return len(self.subject.samples) * len(self.missing) * len(self.replicas)
 
     @property
-    def missing(self) -> tuple[int, ...]:
+    def missing(self) -> tuple[Resolution, ...]:
         """Resolutions that are not stored."""
         known = () if self.stored is None else self.stored.resolutions
         return tuple(resolution for resolution in self.resolutions if resolution not in known)
@@ -130,7 +149,12 @@ def with_frames(run: Run, frames: int) -> Run:
 
 
 def _plan(
-    run: Run, label: str, data: str | Path | None, resolutions: Sequence[int], frames: int | None, remark: Remark
+    run: Run,
+    label: str,
+    data: str | Path | None,
+    resolutions: Sequence[Sequence[int]],
+    frames: int | None,
+    remark: Remark,
 ) -> _Plan:
     subject = choose_subject(run, None if data is None else Path(data))
     with open_dataset(subject.path) as dataset:
@@ -143,8 +167,8 @@ def _plan(
     replicas = trained_replicas(run, remark)
     stamp = fingerprint(run, subject, replicas)
     stored = read_evaluation(run, label, subject, stamp)
-    wanted = set(resolutions) or set(default_resolutions(run, subject))
-    return _Plan(run, label, subject, replicas, tuple(sorted(wanted)), stamp, stored)
+    wanted = possible_resolutions(subject, resolutions, run.config.data.downsample) if resolutions else ()
+    return _Plan(run, label, subject, replicas, wanted or default_resolutions(run, subject), stamp, stored)
 
 
 def _with_stored_resolutions(plans: Sequence[_Plan]) -> list[_Plan]:
@@ -156,7 +180,7 @@ def _with_stored_resolutions(plans: Sequence[_Plan]) -> list[_Plan]:
     return [replace(plan, resolutions=_possible(plan, wanted)) for plan in plans]
 
 
-def _possible(plan: _Plan, wanted: set[int]) -> tuple[int, ...]:
+def _possible(plan: _Plan, wanted: set[Resolution]) -> tuple[Resolution, ...]:
     """Those that the plan's own grid gives."""
     possible = possible_resolutions(plan.subject, wanted, plan.run.config.data.downsample)
     return possible or plan.resolutions
@@ -192,7 +216,8 @@ def _carry_out(plan: _Plan, progress: Callable[[int, str], None], remark: Remark
             write_evaluation(evaluation, plan.stamp)
     else:
         evaluation = plan.stored
-    return replace(evaluation, metrics=evaluation.metrics.sel(resolution=list(plan.resolutions)))
+    kept = [resolution_text(each) for each in plan.resolutions]
+    return replace(evaluation, metrics=evaluation.metrics.sel(resolution=kept))
 
 
 def _with_models(plan: _Plan) -> tuple[_Plan, list[nn.Module]]:
@@ -212,64 +237,110 @@ def _compute(
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     models = [model.to(device) for model in models]
     per_resolution = len(plan.subject.samples) * len(models)
-    mean = _training_mean(plan, remark)
-    with open_dataset(plan.subject.path) as dataset:
+    means = _training_means(plan, remark)
+    run, subject = plan.run, plan.subject
+    metrics = applicable(subject.geometry, run.facts.problem.targets)
+    with open_dataset(subject.path) as dataset:
+        _check_mesh(plan, models[0], dataset)
         measured = []
         for number, resolution in enumerate(plan.missing):
-            note, before = f"{plan.run.name} at {resolution}", number * per_resolution
+            note = run.name if isinstance(subject.geometry, Mesh) else f"{run.name} at {resolution_text(resolution)}"
+            before = number * per_resolution
             measured.append(
-                _measure(plan, dataset, models, resolution, mean, lambda done, b=before, n=note: progress(b + done, n))
+                _measure(
+                    plan,
+                    dataset,
+                    models,
+                    resolution,
+                    means,
+                    metrics,
+                    lambda done, b=before, n=note: progress(b + done, n),
+                )
             )
-        config, subject = plan.run.config.data, plan.subject
-        metrics = to_metrics(
-            measured,
-            [replica.seed for replica in plan.replicas],
-            load_windows(dataset, config, subject.samples[:1], plan.missing[0]),
-            subject,
-        )
+        first = load_windows(dataset, run.config.data, subject.samples[:1], _read_at(subject, plan.missing[0]))
+        found = to_metrics(measured, [replica.seed for replica in plan.replicas], first, run, subject, metrics)
         finest, examples = measured[-1], None if plan.stored is None else plan.stored.examples
-        if plan.stored is None or finest.resolution > max(plan.stored.resolutions):
+        if plan.stored is None or prod(finest.resolution) > max(map(prod, plan.stored.resolutions)):
             examples = _examples(plan, dataset, models[0], finest, device)
     assert examples is not None
     if plan.stored is not None:
-        metrics = merge_resolutions(plan.stored.metrics, metrics)
-    return Evaluation(plan.run, plan.label, plan.subject, metrics, examples)
+        found = merge_resolutions(plan.stored.metrics, found, len(subject.geometry.shape))
+    return Evaluation(run, plan.label, subject, found, examples)
+
+
+def _read_at(subject: Subject, resolution: Resolution) -> Resolution | None:
+    """What a reader is asked for: a mesh has one resolution."""
+    return resolution if isinstance(subject.geometry, Grid) else None
 
 
 def _measure(
     plan: _Plan,
     dataset: Dataset,
     models: Sequence[nn.Module],
-    resolution: int,
-    mean: float,
+    resolution: Resolution,
+    means: tuple[float, ...],
+    metrics: Sequence[Metric],
     progress: Callable[[int], None],
 ) -> Measured:
     device = next(models[0].parameters()).device
-    errors: list[list[FrameErrors]] = [[] for _ in models]
+    quantities: list[list[Quantities]] = [[] for _ in models]
     spectra: list[list[Spectra]] = [[] for _ in models]
-    config, done = plan.run.config.data, 0
-    for windows in _batches(dataset, config, plan.subject.samples, resolution):
-        lengths = (plan.subject.length,) * len(windows.grid)
-        for model, model_errors, model_spectra in zip(models, errors, spectra, strict=True):
-            batch_errors, batch_spectra = measure(_predict(model, windows, device), windows.targets, lengths, mean)
-            model_errors.append(batch_errors)
-            model_spectra.append(batch_spectra)
+    problem, config, done = plan.run.facts.problem, plan.run.config.data, 0
+    for windows in _batches(dataset, config, plan.subject, resolution):
+        recorded = _recorded(dataset, config, windows)
+        for model, own, own_spectra in zip(models, quantities, spectra, strict=True):
+            whole = Compared(
+                _predict(model, windows, device),
+                windows.targets,
+                windows.inputs,
+                windows.geometry,
+                problem.targets,
+                problem.inputs,
+                means,
+                recorded,
+                _region(plan.run, windows.geometry),
+            )
+            size = max(1, _CHUNK_VALUES // max(1, whole.target[0].numel()))
+            for start in range(0, len(windows), size):
+                part = whole.part(slice(start, start + size))
+                own.append(measured_quantities(part, metrics))
+                if part.on_periodic_grid:
+                    own_spectra.append(spectra_of(part))
             done += len(windows)
             progress(done)
         give_back_freed_memory()
     return Measured(
         resolution,
-        tuple(join(parts) for parts in errors),
-        tuple(join_spectra(parts) for parts in spectra),
+        tuple(joined(parts) for parts in quantities),
+        tuple(join_spectra(parts) for parts in spectra if parts),
         _lost_power(dataset, config, plan.subject, resolution),
     )
 
 
-def _training_mean(plan: _Plan, remark: Remark) -> float:
-    """Mean of the training targets; of a run that did not keep it, from its dataset; NaN where that is gone."""
-    run, config = plan.run, plan.run.config.data
-    if config.target in run.facts.target_means:
-        return run.facts.target_means[config.target]
+def _region(run: Run, geometry: Geometry) -> Bool[np.ndarray, " nodes"] | None:
+    """The nodes of the region of interest that the network's settings have; none if they have none."""
+    ends = getattr(run.config.model, "region", None)
+    if ends is None or not isinstance(geometry, Mesh):
+        return None
+    inside = [(low < at) & (at < high) for at, (low, high) in zip(geometry.positions.T, ends, strict=True)]
+    return np.logical_and.reduce(inside)
+
+
+def _recorded(dataset: Dataset, config: DataConfig, windows: Windows) -> dict[str, Tensor]:
+    """Numbers that the file has of each sample and frame, at the predicted frames."""
+    if windows.times is None:
+        return {}
+    first = config.start + config.given_frames * config.stride
+    names = [name for name in dataset.parameters if dataset.dimensions(name) == ("sample", "time")]
+    frames = slice(first, first + (config.wanted_frames - 1) * config.stride + 1, config.stride)
+    return {name: torch.from_numpy(dataset.parameter(name)[list(windows.samples), frames]) for name in names}
+
+
+def _training_means(plan: _Plan, remark: Remark) -> tuple[float, ...]:
+    """Means of the training targets; of a run that did not keep them, from its dataset; NaN where that is gone."""
+    run, targets = plan.run, plan.run.facts.problem.targets
+    if set(targets) <= run.facts.target_means.keys():
+        return tuple(run.facts.target_means[name] for name in targets)
     trained = open_run(run.path).config.data
     for path in (plan.subject.path, run.dataset_path) if plan.subject.own else (run.dataset_path,):
         try:
@@ -277,48 +348,70 @@ def _training_mean(plan: _Plan, remark: Remark) -> float:
                 if dataset.identity == run.dataset_identity:
                     samples = split_samples(dataset.samples, trained).train
                     windows = load_windows(dataset, trained, samples, trained.resolution)
-                    return FieldStatistics.of(windows.targets).mean
+                    return tuple(FieldStatistics.of(field).mean for field in windows.targets.unbind(2))
         except InputError:
             continue
     remark(f"{run.name}: no relative L2 of deviations, because the mean of its training targets is not known")
-    return math.nan
+    return (math.nan,) * len(targets)
 
 
-def _batches(dataset: Dataset, config: DataConfig, samples: Sequence[int], resolution: int) -> Iterator[Windows]:
-    points = 1
-    for stored in dataset.grid:
-        points *= stored * resolution // dataset.grid[0]
-    values = points * (config.input_frames + config.output_frames)
+def _batches(dataset: Dataset, config: DataConfig, subject: Subject, resolution: Resolution) -> Iterator[Windows]:
+    points, samples = prod(resolution), subject.samples
+    names = len({*(config.inputs or ()), *(config.targets or ())})
+    values = points * names * (config.given_frames + config.wanted_frames)
     size = max(1, min(_BATCH_VALUES // values, BATCH_POINTS // points, _BATCH_SAMPLES))
     for start in range(0, len(samples), size):
-        yield load_windows(dataset, config, samples[start : start + size], resolution)
+        yield load_windows(dataset, config, samples[start : start + size], _read_at(subject, resolution))
 
 
 @torch.no_grad()
 def _predict(model: nn.Module, windows: Windows, device: torch.device) -> Tensor:
-    return rollout(model, windows.inputs.to(device), windows.targets.shape[1]).cpu()
+    given = (windows.inputs.to(device), windows.targets.shape[1], windows.context.to(device), windows.known.to(device))
+    return rollout(model, *given).cpu()
 
 
-def _lost_power(dataset: Dataset, config: DataConfig, subject: Subject, resolution: int) -> float:
+def _lost_power(dataset: Dataset, config: DataConfig, subject: Subject, resolution: Resolution) -> float:
     """Share of the truth's power that the grid cannot hold, from the first samples at the stored resolution."""
-    values = max(1, 2**22 // (config.output_frames * max(1, torch.Size(dataset.grid).numel())))
+    geometry = subject.geometry
+    if not (isinstance(geometry, Grid) and geometry.periodic and geometry.uniform):
+        return math.nan
+    values = max(1, 2**22 // (config.wanted_frames * len(config.targets or ()) * geometry.points))
     windows = load_windows(dataset, config, subject.samples[: min(values, 16)], None)
     return power_above(windows.targets, resolution)
 
 
+def _check_mesh(plan: _Plan, model: nn.Module, dataset: Dataset) -> None:
+    """A network that keeps the places of its nodes knows no others."""
+    known = dict(model.named_buffers()).get("network.positions")
+    if known is None:
+        return
+    at = dataset.geometry.positions
+    places = torch.from_numpy(at - at.min(0)).float()
+    if known.shape != places.shape or not torch.allclose(known.cpu(), places, rtol=1e-5, atol=1e-5):
+        raise InputError(
+            f"{plan.subject.path} has another mesh ({len(places)} nodes) than the data of {plan.run.path} "
+            f"({len(known)} nodes): its model knows only the nodes that it was trained on"
+        )
+
+
 def _examples(plan: _Plan, dataset: Dataset, model: nn.Module, measured: Measured, device: torch.device) -> Examples:
     """Fields of the first test sample, which nobody chose, and of the worst one, as the first seed predicts them."""
-    worst = int(over_rollout(measured.errors[0]).rmse.argmax())
-    chosen = tuple(dict.fromkeys((0, worst)))
-    samples = [plan.subject.samples[position] for position in chosen]
-    windows = [load_windows(dataset, plan.run.config.data, (sample,), measured.resolution) for sample in samples]
+    subject, problem = plan.subject, plan.run.facts.problem
+    errors = grouped(with_spread(measured.quantities[0]), problem.groups)
+    # Of several fields by what they share, the relative error.
+    name = "rmse" if len(problem.groups) == 1 else "relative_l2"
+    worst = int(metric(name).rollout(errors).mean(-1).nan_to_num(-1.0).argmax())
+    samples = [subject.samples[position] for position in dict.fromkeys((0, worst))]
+    windows = load_windows(dataset, plan.run.config.data, samples, _read_at(subject, measured.resolution))
     return Examples(
         seed=plan.replicas[0].seed,
         samples=tuple(samples),
-        truth=torch.cat([window.targets for window in windows]).numpy(),
-        prediction=torch.cat([_predict(model, window, device) for window in windows]).numpy(),
-        coordinates=windows[0].coordinates,
-        times=windows[0].times,
-        field=windows[0].field,
-        units=windows[0].units,
+        inputs=windows.inputs.numpy(),
+        truth=windows.targets.numpy(),
+        prediction=_predict(model, windows, device).numpy(),
+        geometry=windows.geometry,
+        times=windows.times,
+        given=problem.inputs,
+        fields=problem.targets,
+        units=windows.units,
     )

@@ -1,8 +1,7 @@
 """What trained networks say to inputs whose solutions nobody need know, as a data set that every command reads."""
 
 import json
-import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,15 +14,16 @@ from torch import Tensor, nn
 import kitipde
 from datagen.equations.registry import stored_recipe
 from datagen.errors import unknown
-from datagen.geometry.resampling import Method, check_grid
+from datagen.geometry import Grid, Resolution
 from datagen.store import Coordinate, Dataset, Layout, Variable, open_dataset
 from datagen.store.ingest import ingest
+from kitipde.config import DataConfig
 from kitipde.errors import InputError
 from kitipde.evaluation.evaluate import BATCH_POINTS, Progress, Remark, trained_replicas
 from kitipde.evaluation.trained_on import seen_samples
 from kitipde.models import rollout
 from kitipde.problem.rollouts import check_rollout
-from kitipde.problem.windows import grid_coordinates, refuse_not_finite, split_samples
+from kitipde.problem.windows import load_inputs, split_samples
 from kitipde.runs import Run, open_run
 
 __all__ = ["predict"]
@@ -34,23 +34,19 @@ class _Question:
     """What is asked of the networks.
 
     Attributes:
-        name: of the variable that goes in.
-        given: which of its frames; none for a field without time.
+        config: which fields are given.
         steps: frames to predict.
-        times: their instants; none for a field without time.
+        times: their instants; none for fields without time.
         time_units: of these.
-        resolution: points along each axis.
-        downsample: how a coarser grid than the stored one is reached.
-        dtype: of the input as stored, and so of the predictions.
+        resolution: points along each axis; none for the stored geometry.
+        dtype: of the inputs as stored, and so of the predictions.
     """
 
-    name: str
-    given: slice | None
+    config: DataConfig
     steps: int
     times: Float[np.ndarray, "steps"] | None
     time_units: str
-    resolution: int
-    downsample: Method
+    resolution: Resolution | None
     dtype: str
 
 
@@ -61,35 +57,30 @@ def predict(
     *,
     seed: int | None = None,
     frames: int | None = None,
-    resolution: int | None = None,
+    resolution: Sequence[int] | None = None,
     progress: Progress = lambda done, total, note: None,
     remark: Remark = lambda text: None,
 ) -> None:
     """Apply the networks of a run to each sample of a data set and write what they predict.
 
-    The file has the target as a field: of one network its prediction, of several their mean, and beside it
+    The file has each target as a field: of one network its prediction, of several their mean, and beside it
     `<target>_spread`, the standard deviation over them (n − 1).
 
     Args:
         path: the run folder.
-        data: a data set with the run's input; it needs no target.
+        data: a data set with the run's inputs; it needs no targets.
         out: the file to make.
         seed: take this network alone; by default all.
         frames: frames to predict; by default as many as in training.
-        resolution: points per axis; by default the stored grid.
+        resolution: points along each axis, or all; by default the stored grid.
         progress: told (samples done, samples in all, note).
         remark: told what a person should know.
 
     Raises:
-        InputError: the run has no such network or works on a mesh, the data are of another equation, grid or variable,
-            a prediction is not finite, or the file cannot be written.
+        InputError: the run has no such network, the data are of another equation, geometry or variable, a prediction
+            is not finite, or the file cannot be written.
     """
     run = open_run(path)
-    if run.on_mesh:
-        raise InputError(
-            f"{run.path} works on the nodes of a mesh, and predictions are written for grids only; `kitipde evaluate "
-            f"{shlex.quote(str(run.path))} --data FILE` keeps those of two samples"
-        )
     replicas = trained_replicas(run, remark)
     if seed is not None:
         replicas = tuple(replica for replica in replicas if replica.seed == seed)
@@ -123,40 +114,56 @@ def _remark_on_seen(run: Run, dataset: Dataset, remark: Remark) -> None:
         )
 
 
-def _question(run: Run, dataset: Dataset, frames: int | None, resolution: int | None, remark: Remark) -> _Question:
-    config = run.config.data
+def _question(
+    run: Run, dataset: Dataset, frames: int | None, resolution: Sequence[int] | None, remark: Remark
+) -> _Question:
+    config, problem = run.config.data, run.facts.problem
     if dataset.equation != run.equation:
         raise InputError(f"{dataset.path} holds {dataset.equation}, but {run.path} was trained on {run.equation}")
-    if dataset.mesh is not None or len(dataset.grid) != run.facts.dimension:
+    kind, dimension = "grid" if isinstance(dataset.geometry, Grid) else "mesh", dataset.geometry.dimension
+    if (kind, dimension) != (problem.domain.kind, problem.domain.dimension):
         raise InputError(
-            f"{dataset.path} is no data set on a grid in {run.facts.dimension}-D, on which {run.path} works"
+            f"{dataset.path} is no data set on a {problem.domain.kind} in {problem.domain.dimension}-D, on which "
+            f"{run.path} works"
         )
-    dataset.refuse_unequal_axes()
-    if config.input not in dataset.fields:
-        raise unknown(f"variable in data.input of {dataset.path}", config.input, dataset.fields)
-    points = dataset.grid[0] if resolution is None else resolution
-    check_grid(dataset.grid[:1], (points,), config.downsample)
-    steps = config.output_frames if frames is None else frames
-    dtype = "float64" if dataset.variable(config.input).dtype == np.float64 else "float32"
-    stored = dataset.times if "time" in dataset.fields[config.input] else None
-    if stored is None and config.input_frames > 1:
+    for name in (*problem.inputs, *problem.static):
+        if name not in dataset.fields:
+            raise unknown(f"variable in data.inputs of {dataset.path}", name, dataset.fields)
+    for name in problem.parameters:
+        if name not in dataset.parameters:
+            raise unknown(f"variable in data.parameters of {dataset.path}", name, dataset.parameters)
+    points = None
+    if resolution is not None:
+        if not isinstance(dataset.geometry, Grid):
+            raise InputError(f"--resolution: {dataset.path} is on a mesh, which has the nodes it has; leave it out")
+        points = dataset.geometry.resolved(resolution)
+        dataset.geometry.reductions(points, config.downsample)
+    steps = config.wanted_frames if frames is None else frames
+    dtype = "float64" if any(dataset.dtype(name) == np.float64 for name in problem.inputs) else "float32"
+    first = problem.inputs[0]
+    stored = dataset.times if "time" in dataset.fields[first] else None
+    if stored is None and config.given_frames > 1:
         raise InputError(
-            f"{run.path} takes {config.input_frames} frames of {config.input}, which has no time in {dataset.path}"
+            f"{run.path} takes {config.given_frames} frames of {first}, which has no time in {dataset.path}"
         )
-    if stored is not None and len(stored) < config.input_frames:
-        raise InputError(
-            f"{dataset.path} has {len(stored)} frames of {config.input}, but {run.path} takes {config.input_frames}"
-        )
-    if stored is None and config.output_frames == 1:
+    needed = config.start + (config.given_frames - 1) * config.stride + 1
+    if stored is not None and len(stored) < needed:
+        raise InputError(f"{dataset.path} has {len(stored)} frames of {first}, but {run.path} takes {needed}")
+    if stored is None and config.wanted_frames == 1:
         if steps > 1:
-            raise InputError(f"--frames {steps}: {run.path} predicts one field without time, which has no next frame")
-        return _Question(config.input, None, 1, None, "1", points, config.downsample, dtype)
+            raise InputError(f"--frames {steps}: {run.path} predicts fields without time, which have no next frame")
+        return _Question(config, 1, None, "1", points, dtype)
+    if problem.known and stored is not None and len(stored) < needed + (steps - 1) * config.stride:
+        raise InputError(
+            f"{run.path} takes {', '.join(problem.known)}, which is not predicted: {dataset.path} must have every frame "
+            f"of it ({needed + (steps - 1) * config.stride}, not {len(stored)})"
+        )
     units = str(dataset.description("time").get("units", "1")) if stored is not None else "1"
-    given = None if stored is None else slice(0, config.input_frames)
-    times = _instants(run, stored, steps, remark)
-    used = times if stored is None else np.concatenate([stored[: config.input_frames], times])
+    known = None if stored is None else np.asarray(stored)[config.start :: config.stride]
+    times = _instants(run, known, steps, remark)
+    used = times if known is None else np.concatenate([known[: config.given_frames], times])
     check_rollout(run.config, dataset.path, used, steps)
-    return _Question(config.input, given, steps, times, units, points, config.downsample, dtype)
+    return _Question(config, steps, times, units, points, dtype)
 
 
 def _instants(
@@ -164,7 +171,7 @@ def _instants(
 ) -> Float[np.ndarray, "steps"]:
     """When the predicted frames are: as the file has them, and beyond its end as far apart as its last ones."""
     known = np.zeros(1) if stored is None else np.asarray(stored, dtype=np.float64)
-    count = run.config.data.input_frames if stored is not None else 1
+    count = run.config.data.given_frames if stored is not None else 1
     recipe = stored_recipe(run.facts.dataset_config)
     apart = known[-1] - known[-2] if len(known) > 1 else recipe and recipe.frame_interval()
     if apart is None:
@@ -175,27 +182,23 @@ def _instants(
 
 
 def _layout(run: Run, dataset: Dataset, question: _Question, seeds: list[int]) -> Layout:
-    target, axes = run.config.data.target, ("x", "y")[: len(dataset.grid)]
-    source = target if target in dataset.fields else question.name
-    units = str(dataset.description(source).get("units", "1"))
-    dims = ("sample", *(() if question.times is None else ("time",)), *axes)
-    coordinates = [
-        Coordinate(
-            axis,
-            places,
-            str(dataset.description(axis).get("units", "1")),
-            "position",
-            axis.upper(),
-        )
-        for axis, places in zip(axes, grid_coordinates(dataset, [question.resolution] * len(axes)), strict=True)
-    ]
+    problem, geometry = run.facts.problem, dataset.geometry
+    if question.resolution is not None and isinstance(geometry, Grid):
+        geometry = geometry.coarsened(question.resolution, question.config.downsample)
+    dims = ("sample", *(() if question.times is None else ("time",)), *geometry.names)
+    coordinates = ()
     if question.times is not None:
-        coordinates.insert(0, Coordinate("time", question.times, question.time_units, "time", "T"))
+        coordinates = (Coordinate("time", question.times, question.time_units, "time", "T"),)
     networks = f"seed {seeds[0]}" if len(seeds) == 1 else f"mean over {len(seeds)} networks"
-    variables = [Variable(target, dims, units, f"predicted {target}, {networks}", question.dtype)]
-    if len(seeds) > 1:
-        spread = f"standard deviation over {len(seeds)} networks of predicted {target}"
-        variables.append(Variable(f"{target}_spread", dims, units, spread, question.dtype))
+    variables = []
+    for target in problem.targets:
+        source = target if target in dataset.fields else problem.inputs[0]
+        units, vector = str(dataset.description(source).get("units", "1")), problem.vectors.get(target, "")
+        words = f"predicted {target}, {networks}"
+        variables.append(Variable(target, dims, units, words, question.dtype, vector=vector))
+        if len(seeds) > 1:
+            words = f"standard deviation over {len(seeds)} networks of predicted {target}"
+            variables.append(Variable(f"{target}_spread", dims, units, words, question.dtype))
     settings = {
         "equation": run.equation,
         "predicted": True,
@@ -203,17 +206,16 @@ def _layout(run: Run, dataset: Dataset, question: _Question, seeds: list[int]) -
         "seeds": seeds,
         "dataset": dataset.identity,
         "frames": question.steps,
-        "resolution": question.resolution,
+        "resolution": list(geometry.shape),
     }
     attributes: dict[str, Any] = {
         "title": f"predicted: {run.equation}, by {run.name}",
-        "domain_length": dataset.length,
         "predicted_from": f"{dataset.path.name}, identity {dataset.identity}",
         "model": run.config.model.name,
         "residual": run.config.residual.kind,
         "version": kitipde.__version__,
     }
-    return Layout(run.equation, json.dumps(settings), tuple(coordinates), tuple(variables), attributes)
+    return Layout(run.equation, json.dumps(settings), geometry, tuple(variables), attributes, coordinates)
 
 
 def _answers(
@@ -225,26 +227,23 @@ def _answers(
     device: torch.device,
 ) -> dict[str, Float[np.ndarray, "samples ..."]]:
     """Mean and spread of the predictions of some samples, a few at a time."""
-    size = max(1, BATCH_POINTS // question.resolution ** len(dataset.grid))
+    size = max(1, BATCH_POINTS // layout.geometry.points)
     parts: list[list[np.ndarray]] = []
     for start in range(0, len(samples), size):
         batch = samples[start : start + size]
-        chosen = slice(batch.start, batch.stop)
-        fields = dataset.read(question.name, chosen, question.given, question.resolution, question.downsample)
-        refuse_not_finite(dataset, question.name, batch, fields)
-        inputs = torch.from_numpy(np.ascontiguousarray(fields)).to(device)
-        parts.append(_mean_and_spread(models, inputs if question.given is not None else inputs.unsqueeze(1), question))
+        given = load_inputs(dataset, question.config, batch, question.resolution, question.steps)
+        parts.append(_mean_and_spread(models, [each.to(device) for each in given], question))
     names = [variable.name for variable in layout.variables]
     return {name: np.concatenate(values) for name, values in zip(names, zip(*parts, strict=True), strict=True)}
 
 
 @torch.no_grad()
-def _mean_and_spread(
-    models: list[nn.Module], inputs: Float[Tensor, "batch frames *grid"], question: _Question
-) -> list[np.ndarray]:
-    """In float64 over the networks, which differ in the last digits only where they agree."""
-    predictions = torch.stack([rollout(model, inputs, question.steps).double() for model in models])
-    if question.times is None:
-        predictions = predictions.squeeze(2)
-    results = [predictions.mean(0)] if len(models) == 1 else [predictions.mean(0), predictions.std(0)]
+def _mean_and_spread(models: list[nn.Module], given: list[Tensor], question: _Question) -> list[np.ndarray]:
+    """Of each target; in float64 over the networks, which differ in the last digits only where they agree."""
+    inputs, context, known = given
+    predictions = torch.stack([rollout(model, inputs, question.steps, context, known).double() for model in models])
+    results = []
+    for field in predictions.unbind(3):
+        frames = field.squeeze(2) if question.times is None else field
+        results += [frames.mean(0)] if len(models) == 1 else [frames.mean(0), frames.std(0)]
     return [result.cpu().numpy().astype(question.dtype) for result in results]

@@ -8,70 +8,23 @@ import torch
 import xarray as xr
 from jaxtyping import Float
 
-from kitipde.errors import unknown
-from kitipde.evaluation.metrics import FrameErrors, SampleErrors, Spectra, correlation_time, over_rollout
+from datagen.geometry import Geometry, Resolution, parse_resolution, resolution_text
+from kitipde.errors import InputError, unknown
+from kitipde.evaluation.metrics import (
+    Metric,
+    applicable,
+    correlation_time,
+    grouped,
+    metric,
+    with_spread,
+)
+from kitipde.evaluation.metrics.compared import Quantities
+from kitipde.evaluation.metrics.spectral import Spectra
 from kitipde.evaluation.test_data import Subject
 from kitipde.problem.windows import Windows
 from kitipde.runs import Run
 
-__all__ = ["METRICS", "Evaluation", "Examples", "Measured", "Metric", "merge_resolutions", "metric", "to_metrics"]
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A number that tells how wrong a prediction is.
-
-    Attributes:
-        name: of the variable, without the `rollout_` of errors over whole rollouts.
-        title: in words, for tables and axes.
-        definition: its formula (metrics.py has the symbols).
-        has_units: whether it is in the units of the field.
-        squared: whether it is in their square.
-    """
-
-    name: str
-    title: str
-    definition: str
-    has_units: bool = False
-    squared: bool = False
-
-    def units(self, field_units: str) -> str:
-        """Its units, given those of the field."""
-        if not self.has_units:
-            return "1"
-        return f"({field_units})^2" if self.squared else field_units
-
-
-METRICS: tuple[Metric, ...] = (
-    Metric("mse", "MSE", "⟨e²⟩", has_units=True, squared=True),
-    Metric("rmse", "RMSE", "√⟨e²⟩", has_units=True),
-    Metric("nrmse", "normalised RMSE", "RMSE / standard deviation of the truth over all samples, frames and points"),
-    Metric("relative_l2", "relative L2", "√(Σ⟨e²⟩ / Σ⟨t²⟩)"),
-    Metric(
-        "relative_l2_deviation",
-        "relative L2 of deviations",
-        "√(Σ⟨e²⟩ / Σ⟨(t − μ)²⟩), μ the mean of the training targets",
-    ),
-    Metric("relative_h1", "relative H1", "√(Σ(1+|k|²)|ê|² / Σ(1+|k|²)|t̂|²)"),
-    Metric("max_error", "max error", "max |e|", has_units=True),
-    Metric("band_low", "RMSE, modes 0–4", "√Σ|ê|² over |m| ≤ 4", has_units=True),
-    Metric("band_middle", "RMSE, modes 5–12", "√Σ|ê|² over 5 ≤ |m| ≤ 12", has_units=True),
-    Metric("band_high", "RMSE, modes ≥ 13", "√Σ|ê|² over |m| ≥ 13", has_units=True),
-    Metric("mean_drift", "drift of the mean", "⟨p⟩ − ⟨t⟩", has_units=True),
-    Metric("power_drift", "drift of the mean square", "⟨p²⟩ / ⟨t²⟩ − 1"),
-)
-
-
-def metric(name: str) -> Metric:
-    """The metric of a name.
-
-    Raises:
-        InputError: if there is none.
-    """
-    for candidate in METRICS:
-        if candidate.name == name:
-            return candidate
-    raise unknown("metric", name, [candidate.name for candidate in METRICS])
+__all__ = ["Evaluation", "Examples", "Measured", "merge_resolutions", "to_metrics"]
 
 
 @dataclass(frozen=True)
@@ -79,14 +32,14 @@ class Measured:
     """Errors at one resolution.
 
     Attributes:
-        resolution: points per axis.
-        errors: of each seed.
-        spectra: of each seed.
-        lost_power: share of the truth's power that the grid cannot hold.
+        resolution: points along each axis.
+        quantities: of each seed, what metrics are computed from.
+        spectra: of each seed; none where a Fourier transform is not meant for the geometry.
+        lost_power: share of the truth's power that the grid cannot hold; NaN where that is not known.
     """
 
-    resolution: int
-    errors: tuple[FrameErrors, ...]
+    resolution: Resolution
+    quantities: tuple[Quantities, ...]
     spectra: tuple[Spectra, ...]
     lost_power: float
 
@@ -98,22 +51,26 @@ class Examples:
     Attributes:
         seed: whose predictions they are.
         samples: indices in the dataset.
+        inputs: given frames.
         truth: true fields.
         prediction: predicted fields.
-        coordinates: of the grid, one array per axis.
+        geometry: where they live.
         times: of the frames; None without time.
-        field: its name.
-        units: its units.
+        given: names of the inputs.
+        fields: names of the targets.
+        units: of the targets.
     """
 
     seed: int
     samples: tuple[int, ...]
-    truth: Float[np.ndarray, "samples frames *grid"]
-    prediction: Float[np.ndarray, "samples frames *grid"]
-    coordinates: tuple[np.ndarray, ...]
+    inputs: Float[np.ndarray, "samples input_frames inputs *space"]
+    truth: Float[np.ndarray, "samples frames fields *space"]
+    prediction: Float[np.ndarray, "samples frames fields *space"]
+    geometry: Geometry
     times: np.ndarray | None
-    field: str
-    units: str
+    given: tuple[str, ...]
+    fields: tuple[str, ...]
+    units: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -124,7 +81,7 @@ class Evaluation:
         run: the run.
         label: its name in tables and legends.
         subject: what it was evaluated on.
-        metrics: per seed, resolution, sample, frame and channel (see `to_metrics`).
+        metrics: per seed, resolution, sample, frame and field (see `to_metrics`).
         examples: fields to look at, at the highest resolution.
     """
 
@@ -140,78 +97,147 @@ class Evaluation:
         return tuple(int(seed) for seed in self.metrics["seed"].values)
 
     @property
-    def resolutions(self) -> tuple[int, ...]:
-        """Points per axis, ascending."""
-        return tuple(int(resolution) for resolution in self.metrics["resolution"].values)
+    def fields(self) -> tuple[str, ...]:
+        """The targets."""
+        return tuple(map(str, self.metrics["field"].values))
 
-    def errors(self, name: str, resolution: int) -> Float[np.ndarray, "seeds samples"]:
-        """Errors of whole rollouts, averaged over channels; NaN where they are undefined."""
-        values = self.metrics[f"rollout_{metric(name).name}"].sel(resolution=resolution)
-        return values.mean("channel").transpose("seed", "sample").values
+    @property
+    def resolutions(self) -> tuple[Resolution, ...]:
+        """Points along each axis, the coarsest first."""
+        return tuple(self.resolved(parse_resolution(str(each))) for each in self.metrics["resolution"].values)
+
+    def resolved(self, resolution: Sequence[int]) -> Resolution:
+        """Points along each axis."""
+        axes = len(self.subject.geometry.shape)
+        return tuple(resolution) * axes if len(resolution) == 1 else tuple(resolution)
+
+    def at(self, resolution: Sequence[int]) -> xr.Dataset:
+        """What was found at one resolution."""
+        return self.metrics.sel(resolution=resolution_text(self.resolved(resolution)))
+
+    @property
+    def defined(self) -> tuple[Metric, ...]:
+        """The metrics that its geometry and fields have."""
+        return applicable(self.subject.geometry, self.fields)
+
+    def errors(
+        self, name: str, resolution: Sequence[int], field: str | None = None
+    ) -> Float[np.ndarray, "seeds samples"]:
+        """Errors of whole rollouts, over all fields or of one; NaN where they are undefined.
+
+        Raises:
+            InputError: if there is no such metric here, or no such field.
+        """
+        chosen, found = metric(name), self.at(resolution)
+        if f"overall_{name}" not in found:
+            here = [each.name for each in self.defined]
+            raise InputError(f"{self.run.path} has no {name} (on its geometry, for its fields: {', '.join(here)})")
+        if field is not None and field not in self.fields:
+            raise unknown(f"field of {self.run.path}", field, self.fields)
+        values = found[f"overall_{name}"] if field is None else found[f"rollout_{name}"].sel(field=field)
+        errors = values.transpose("seed", "sample").values
+        return errors if chosen.finish is None else chosen.finish(errors)
 
 
-def to_metrics(measured: Sequence[Measured], seeds: Sequence[int], windows: Windows, subject: Subject) -> xr.Dataset:
+def to_metrics(
+    measured: Sequence[Measured],
+    seeds: Sequence[int],
+    windows: Windows,
+    run: Run,
+    subject: Subject,
+    metrics: Sequence[Metric],
+) -> xr.Dataset:
     """Everything measured as one labelled dataset.
 
-    Dimensions: seed, resolution, sample, time, channel, wavenumber (shells |m|, NaN beyond a coarse grid's). Variables
-    named as in `METRICS` are per frame, with `rollout_` before the name over whole rollouts; `spectrum_…` are means
-    over samples; `lost_power` is the share of the truth's power that a resolution cannot hold.
+    Dimensions: seed, resolution, sample, time, field, wavenumber (shells |m|, NaN beyond a coarse grid's). For each
+    metric the variable of its name is per frame, `rollout_…` over whole rollouts, both of each field; `overall_…` is
+    the mean over fields, in which the components of a vector share one norm. `spectrum_…` are means over samples;
+    `lost_power` is the share of the truth's power that a resolution cannot hold.
     """
+    problem = run.facts.problem
     dims = ("seed", "resolution", "sample", "time")
     variables: dict[str, xr.Variable] = {}
-    for entry in METRICS:
-        units = entry.units(windows.units)
-        if entry.name != "nrmse":
-            frames = _stack(measured, lambda errors, name=entry.name: getattr(errors, name))
-            attributes = {"long_name": entry.title, "definition": entry.definition, "units": units}
-            variables[entry.name] = xr.Variable((*dims, "channel"), frames[..., None], attributes)
-        rollouts = _stack(measured, lambda errors, name=entry.name: getattr(over_rollout(errors), name))
-        attributes = {"long_name": f"{entry.title} of the rollout", "definition": entry.definition, "units": units}
-        variables[f"rollout_{entry.name}"] = xr.Variable((*dims[:3], "channel"), rollouts[..., None], attributes)
-    correlation = _stack(measured, lambda errors: errors.correlation)
-    variables["correlation"] = xr.Variable(
-        (*dims, "channel"), correlation[..., None], {"long_name": "correlation of prediction and truth", "units": "1"}
-    )
-    times = np.arange(1.0, correlation.shape[3] + 1) if windows.times is None else np.asarray(windows.times, float)
+    found = [[with_spread(each) for each in one.quantities] for one in measured]
+    by_group = [[grouped(each, problem.groups) for each in one] for one in found]
+    for entry in metrics:
+        units = entry.units_of(_common(windows.units))
+        words = {"definition": entry.definition, "units": units}
+        own = ("field",) if entry.by_field else ()
+        pick = slice(None) if entry.by_field else 0
+
+        def of(values: Callable[[Quantities], torch.Tensor], quantities: list[list[Quantities]]) -> np.ndarray:
+            return np.stack([np.stack([values(each).cpu().numpy() for each in one]) for one in quantities], axis=1)
+
+        if entry.frame is not None:
+            frames = of(entry.frame, found)[..., pick]
+            variables[entry.name] = xr.Variable((*dims, *own), frames, {"long_name": entry.title, **words})
+        title = f"{entry.title} of the rollout"
+        rollouts = of(entry.rollout, found)[..., pick]
+        variables[f"rollout_{entry.name}"] = xr.Variable((*dims[:3], *own), rollouts, {"long_name": title, **words})
+        overall = of(entry.rollout, by_group).mean(-1)
+        title += ", mean over fields" if len(problem.targets) > 1 and entry.by_field else ""
+        variables[f"overall_{entry.name}"] = xr.Variable(dims[:3], overall, {"long_name": title, **words})
+    every = np.stack([np.stack([each["correlation"].numpy() for each in one.quantities]) for one in measured], axis=1)
+    words = {"long_name": "correlation of prediction and truth", "units": "1"}
+    variables["correlation"] = xr.Variable((*dims, "field"), every, words)
+    times = np.arange(1.0, every.shape[3] + 1) if windows.times is None else np.asarray(windows.times, float)
     if windows.times is not None:
-        held = _stack(measured, lambda errors: correlation_time(errors.correlation, torch.from_numpy(times)))
-        attributes = {"long_name": "time until the correlation falls below 0.8", "units": "time"}
-        variables["correlation_time"] = xr.Variable((*dims[:3], "channel"), held[..., None], attributes)
+        instants = torch.from_numpy(times)
+        by_field = [[each.unbind(-1) for each in torch.from_numpy(of_seed)] for of_seed in every]
+        held = np.stack(
+            [
+                [
+                    np.stack([correlation_time(field, instants).numpy() for field in fields], axis=-1)
+                    for fields in of_seed
+                ]
+                for of_seed in by_field
+            ]
+        )
+        words = {"long_name": "time until the correlation falls below 0.8", "units": "time"}
+        variables["correlation_time"] = xr.Variable((*dims[:3], "field"), held, words)
     variables.update(_spectra(measured))
     lost = np.array([one.lost_power for one in measured])
-    variables["lost_power"] = xr.Variable(
-        "resolution", lost, {"long_name": "share of the truth's power that the grid cannot hold", "units": "1"}
-    )
+    words = {"long_name": "share of the truth's power that the grid cannot hold", "units": "1"}
+    variables["lost_power"] = xr.Variable("resolution", lost, words)
     coordinates = {
         "seed": ("seed", list(seeds)),
-        "resolution": ("resolution", [one.resolution for one in measured], {"long_name": "points per axis"}),
+        "resolution": ("resolution", [resolution_text(one.resolution) for one in measured], {"long_name": "points"}),
         "sample": ("sample", list(subject.samples), {"long_name": "index in the dataset"}),
         "time": ("time", times),
-        "channel": ("channel", [windows.field]),
-        "wavenumber": ("wavenumber", np.arange(variables["spectrum_error"].shape[-1]), {"long_name": "shell |m|"}),
+        "field": ("field", list(problem.targets)),
+        "field_units": ("field", list(windows.units)),
     }
+    if "spectrum_error" in variables:
+        shells = np.arange(variables["spectrum_error"].shape[-1])
+        coordinates["wavenumber"] = ("wavenumber", shells, {"long_name": "shell |m|"})
     return xr.Dataset(variables, coords=coordinates)
 
 
-def merge_resolutions(old: xr.Dataset, new: xr.Dataset) -> xr.Dataset:
+def _common(units: Sequence[str]) -> str:
+    """The units of all fields, if they have the same."""
+    return units[0] if len(set(units)) == 1 else "units of the field"
+
+
+def merge_resolutions(old: xr.Dataset, new: xr.Dataset, axes: int) -> xr.Dataset:
     """Both datasets' resolutions, ascending; shells that a grid does not have are NaN."""
-    return xr.concat([old, new], dim="resolution", data_vars="minimal", join="outer", combine_attrs="override").sortby(
-        "resolution"
-    )
+    both = xr.concat([old, new], dim="resolution", data_vars="minimal", join="outer", combine_attrs="override")
 
+    def points(text: str) -> tuple[int, ...]:
+        numbers = parse_resolution(text)
+        numbers = numbers * axes if len(numbers) == 1 else numbers
+        return (int(np.prod(numbers)), *numbers)
 
-def _stack(measured: Sequence[Measured], values: Callable[[FrameErrors], torch.Tensor]) -> np.ndarray:
-    """[seed, resolution, …] of a function of the errors."""
-    by_resolution = [np.stack([values(errors).numpy() for errors in one.errors]) for one in measured]
-    return np.stack(by_resolution, axis=1)
+    return both.sel(resolution=sorted(map(str, both["resolution"].values), key=points))
 
 
 def _spectra(measured: Sequence[Measured]) -> dict[str, xr.Variable]:
-    shells = max(one.spectra[0].target.shape[1] for one in measured)
+    if not all(one.spectra for one in measured):
+        return {}
+    shells = max(one.spectra[0].target.shape[-1] for one in measured)
 
     def padded(values: torch.Tensor) -> np.ndarray:
-        wide = np.full((values.shape[0], shells), np.nan)
-        wide[:, : values.shape[1]] = values.numpy()
+        wide = np.full((*values.shape[:-1], shells), np.nan)
+        wide[..., : values.shape[-1]] = values.numpy()
         return wide
 
     result = {}
@@ -226,8 +252,6 @@ def _spectra(measured: Sequence[Measured]) -> dict[str, xr.Variable]:
             axis=1,
         )
         attributes = {"long_name": f"mean power of the {field.name} in each shell |m|", "units": "field units squared"}
-        result[f"spectrum_{field.name}"] = xr.Variable(("seed", "resolution", "time", "wavenumber"), values, attributes)
+        dims = ("seed", "resolution", "time", "field", "wavenumber")
+        result[f"spectrum_{field.name}"] = xr.Variable(dims, values, attributes)
     return result
-
-
-assert {entry.name for entry in METRICS} == {field.name for field in fields(SampleErrors)}

@@ -16,6 +16,7 @@ import numpy as np
 import xarray as xr
 
 import kitipde
+from datagen.geometry import Grid, Method
 from kitipde.evaluation.coordinates import coordinates_of
 from kitipde.evaluation.records import Evaluation, Examples
 from kitipde.evaluation.test_data import Subject
@@ -34,9 +35,7 @@ __all__ = [
 ]
 
 # Raised when a stored number would come out differently: older files are then computed again.
-_VERSION = 2
-
-_SPACE = ("x", "y", "z")
+_VERSION = 3
 
 
 def evaluation_folder(run: Run, subject: Subject) -> Path:
@@ -49,16 +48,8 @@ def fingerprint(run: Run, subject: Subject, replicas: Sequence[Replica]) -> str:
     """Changes when any stored number would: weights, data, samples, frames, how the grid is reduced, coordinates."""
     digest = hashlib.sha256()
     data = run.config.data
-    facts = (
-        _VERSION,
-        subject.identity,
-        subject.samples,
-        data.input,
-        data.target,
-        data.input_frames,
-        data.output_frames,
-    )
-    digest.update(repr((*facts, data.downsample, coordinates_of(run))).encode())
+    facts = (_VERSION, subject.identity, subject.samples, data.model_dump_json(exclude={"path"}))
+    digest.update(repr((*facts, coordinates_of(run))).encode())
     for replica in replicas:
         digest.update(f"{replica.seed}:".encode())
         digest.update(hashlib.sha256(replica.best_path.read_bytes()).digest())
@@ -110,7 +101,7 @@ def read_evaluation(run: Run, label: str, subject: Subject, stamp: str) -> Evalu
     metrics, fields = (read_netcdf(folder / name, stamp) for name in ("metrics.nc", "examples.nc"))
     if metrics is None or fields is None:
         return None
-    return Evaluation(run, label, subject, metrics, _to_examples(fields))
+    return Evaluation(run, label, subject, metrics, _to_examples(fields, subject, run.config.data.downsample))
 
 
 def write_netcdf(dataset: xr.Dataset, path: Path) -> None:
@@ -132,27 +123,40 @@ def read_netcdf(path: Path, stamp: str) -> xr.Dataset | None:
 
 
 def _to_fields(examples: Examples) -> xr.Dataset:
-    space = _SPACE[: len(examples.coordinates)]
-    dims = ("sample", "frame", *space)
-    attributes = {"long_name": examples.field, "units": examples.units}
+    space = examples.geometry.names
     dataset = xr.Dataset(
-        {"truth": (dims, examples.truth, attributes), "prediction": (dims, examples.prediction, attributes)},
-        coords={"sample": list(examples.samples), **dict(zip(space, examples.coordinates, strict=True))},
+        {
+            "inputs": (("sample", "input_frame", "given", *space), examples.inputs),
+            "truth": (("sample", "frame", "field", *space), examples.truth),
+            "prediction": (("sample", "frame", "field", *space), examples.prediction),
+        },
+        coords={
+            "sample": list(examples.samples),
+            "given": list(examples.given),
+            "field": list(examples.fields),
+            "field_units": ("field", list(examples.units)),
+        },
     )
+    if isinstance(examples.geometry, Grid):
+        dataset = dataset.assign_coords({axis.name: axis.coordinates for axis in examples.geometry.axes})
     if examples.times is not None:
         dataset = dataset.assign_coords(time=("frame", np.asarray(examples.times, float)))
     return dataset.assign(seed=examples.seed)
 
 
-def _to_examples(fields: xr.Dataset) -> Examples:
-    space = [name for name in _SPACE if name in fields.coords]
+def _to_examples(fields: xr.Dataset, subject: Subject, method: Method) -> Examples:
+    geometry = subject.geometry
+    if isinstance(geometry, Grid):
+        geometry = geometry.coarsened(fields["truth"].shape[3:], method)
     return Examples(
         seed=int(fields["seed"]),
         samples=tuple(fields["sample"].values.tolist()),
+        inputs=fields["inputs"].values,
         truth=fields["truth"].values,
         prediction=fields["prediction"].values,
-        coordinates=tuple(fields[name].values for name in space),
+        geometry=geometry,
         times=fields["time"].values if "time" in fields.coords else None,
-        field=str(fields["truth"].attrs["long_name"]),
-        units=str(fields["truth"].attrs["units"]),
+        given=tuple(map(str, fields["given"].values)),
+        fields=tuple(map(str, fields["field"].values)),
+        units=tuple(map(str, fields["field_units"].values)),
     )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from datagen.geometry import Resolution
 from kitipde.evaluation.coordinates import coordinates_of
 from kitipde.evaluation.records import Evaluation
 
@@ -46,34 +47,32 @@ class Summary:
         run: the run's folder name.
         label: its name in tables.
         coordinates: what the networks were given of the place (`model.coordinates`); None if they have no such setting.
-        trained_at: points per axis in training.
-        resolution: points per axis evaluated at.
+        trained_at: points along each axis in training.
+        resolution: points along each axis evaluated at.
         samples: test samples.
-        lost_power: share of the truth's power that the grid cannot hold.
-        mse: this and the following as in `kitipde.evaluation.records.METRICS`, of whole rollouts.
+        frames: predicted.
+        lost_power: share of the truth's power that the grid cannot hold; None where that is not known.
+        errors: over all fields, of whole rollouts, by the name of each metric that is defined here.
+        fields: the same of each field.
         correlation_time: time until the correlation falls below 0.8; None for data without time.
     """
 
     run: str
     label: str
     coordinates: str | None
-    trained_at: int
-    resolution: int
+    trained_at: Resolution
+    resolution: Resolution
     samples: int
-    lost_power: float
-    mse: Estimate
-    rmse: Estimate
-    nrmse: Estimate
-    relative_l2: Estimate
-    relative_l2_deviation: Estimate
-    relative_h1: Estimate
-    max_error: Estimate
-    band_low: Estimate
-    band_middle: Estimate
-    band_high: Estimate
-    mean_drift: Estimate
-    power_drift: Estimate
+    frames: int
+    lost_power: float | None
+    errors: dict[str, Estimate]
+    fields: dict[str, dict[str, Estimate]]
     correlation_time: Estimate | None
+
+    @property
+    def seeds(self) -> int:
+        """How many."""
+        return next(iter(self.errors.values())).seeds
 
 
 def summarise(evaluations: Sequence[Evaluation]) -> tuple[Summary, ...]:
@@ -83,15 +82,12 @@ def summarise(evaluations: Sequence[Evaluation]) -> tuple[Summary, ...]:
     )
 
 
-def _summary(evaluation: Evaluation, resolution: int) -> Summary:
-    at_resolution = evaluation.metrics.sel(resolution=resolution)
-
-    def of(name: str) -> Estimate:
-        return estimate(evaluation.errors(name, resolution))
-
-    held = None
+def _summary(evaluation: Evaluation, resolution: Resolution) -> Summary:
+    at_resolution, metrics = evaluation.at(resolution), evaluation.defined
+    by_field = [each.name for each in metrics if each.by_field]
+    held, lost = None, float(at_resolution["lost_power"])
     if "correlation_time" in at_resolution:
-        held = estimate(at_resolution["correlation_time"].mean("channel").transpose("seed", "sample").values)
+        held = estimate(at_resolution["correlation_time"].mean("field").transpose("seed", "sample").values)
     return Summary(
         run=evaluation.run.name,
         label=evaluation.label,
@@ -99,19 +95,13 @@ def _summary(evaluation: Evaluation, resolution: int) -> Summary:
         trained_at=evaluation.run.facts.resolution,
         resolution=resolution,
         samples=len(evaluation.subject.samples),
-        lost_power=float(at_resolution["lost_power"]),
-        mse=of("mse"),
-        rmse=of("rmse"),
-        nrmse=of("nrmse"),
-        relative_l2=of("relative_l2"),
-        relative_l2_deviation=of("relative_l2_deviation"),
-        relative_h1=of("relative_h1"),
-        max_error=of("max_error"),
-        band_low=of("band_low"),
-        band_middle=of("band_middle"),
-        band_high=of("band_high"),
-        mean_drift=of("mean_drift"),
-        power_drift=of("power_drift"),
+        frames=evaluation.metrics.sizes["time"],
+        lost_power=None if math.isnan(lost) else lost,
+        errors={each.name: estimate(evaluation.errors(each.name, resolution)) for each in metrics},
+        fields={
+            field: {name: estimate(evaluation.errors(name, resolution, field)) for name in by_field}
+            for field in evaluation.fields
+        },
         correlation_time=held,
     )
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from datagen.geometry.resampling import check_grid
+from datagen.geometry import Geometry, Grid, Method, Resolution, resolution_text
 from datagen.store import Dataset, open_dataset
 from kitipde.errors import InputError
 from kitipde.evaluation.trained_on import SeenSamples, seen_samples
@@ -25,8 +25,7 @@ class Subject:
         identity: which file it is, whatever its name.
         recipe: what it was made from: files of the same recipe differ by rounding alone.
         equation: what it holds.
-        grid: stored points per axis.
-        length: side of the periodic domain.
+        geometry: where the stored fields live.
         samples: which samples of the file, ascending; there may be gaps.
         own: whether this is the test split of the file that the run was trained on.
         seen: samples of the file that are left out because the run was trained, or its epoch chosen, on them.
@@ -37,8 +36,7 @@ class Subject:
     identity: str
     recipe: str
     equation: str
-    grid: tuple[int, ...]
-    length: float
+    geometry: Geometry
     samples: Sequence[int]
     own: bool
     seen: SeenSamples
@@ -96,38 +94,49 @@ def choose_subject(run: Run, data: Path | None = None) -> Subject:
             )
         if dataset.equation != run.equation:
             raise InputError(f"{path} holds {dataset.equation}, but {run.path} was trained on {run.equation}")
-        if dataset.mesh is None and len(dataset.grid) != run.facts.dimension:
-            raise InputError(f"{path} is {len(dataset.grid)}-D, but {run.path} was trained in {run.facts.dimension}-D")
+        domain, geometry = run.facts.problem.domain, dataset.geometry
+        if isinstance(geometry, Grid) != (domain.kind == "grid"):
+            kind = "grid" if isinstance(geometry, Grid) else "mesh"
+            raise InputError(f"{path} is on a {kind}, but {run.path} was trained on a {domain.kind}")
+        if geometry.dimension != domain.dimension:
+            raise InputError(f"{path} is {geometry.dimension}-D, but {run.path} was trained in {domain.dimension}-D")
         return _subject(run, dataset, own)
 
 
-def check_resolutions(subject: Subject, resolutions: Sequence[int], method: str) -> None:
+def check_resolutions(subject: Subject, resolutions: Sequence[Sequence[int]], method: Method) -> None:
     """Refuse a resolution that the stored grid cannot give.
 
     Raises:
         InputError: naming the resolution and those that are possible.
     """
     for resolution in resolutions:
-        check_grid(subject.grid[:1], (resolution,), method)
+        if not isinstance(subject.geometry, Grid):
+            raise InputError(
+                f"--resolutions {resolution_text(resolution)}: runs on a mesh have the nodes they have; leave it out"
+            )
+        subject.geometry.reductions(resolution, method)
 
 
-def default_resolutions(run: Run, subject: Subject) -> tuple[int, ...]:
+def default_resolutions(run: Run, subject: Subject) -> tuple[Resolution, ...]:
     """Half the training resolution, itself and its double, as far as the stored grid gives them."""
-    trained = run.facts.resolution
-    wanted = (trained // 2, trained, 2 * trained)
-    return possible_resolutions(subject, wanted, run.config.data.downsample) or (subject.grid[0],)
+    domain = run.facts.problem.domain
+    if domain.kind == "mesh":
+        return (subject.geometry.shape,)
+    wanted = []
+    for numerator, denominator in ((1, 2), (1, 1), (2, 1)):
+        # What is halved and doubled are the distances between points.
+        gaps = [points + round(more) for points, (_, more) in zip(domain.shape, domain.placements, strict=True)]
+        if all(gap * numerator % denominator == 0 for gap in gaps):
+            scaled = (gap * numerator // denominator for gap in gaps)
+            wanted.append(tuple(gap - round(more) for gap, (_, more) in zip(scaled, domain.placements, strict=True)))
+    return possible_resolutions(subject, wanted, run.config.data.downsample) or (subject.geometry.shape,)
 
 
-def possible_resolutions(subject: Subject, wanted: Iterable[int], method: str) -> tuple[int, ...]:
+def possible_resolutions(subject: Subject, wanted: Iterable[Sequence[int]], method: Method) -> tuple[Resolution, ...]:
     """Those of the wanted resolutions that the stored grid gives, ascending."""
-    possible = []
-    for resolution in sorted(wanted):
-        try:
-            check_resolutions(subject, (resolution,), method)
-        except InputError:
-            continue
-        possible.append(resolution)
-    return tuple(possible)
+    if not isinstance(subject.geometry, Grid):
+        return (subject.geometry.shape,)
+    return subject.geometry.possible(wanted, method)
 
 
 def _subject(run: Run, dataset: Dataset, own: bool) -> Subject:
@@ -142,8 +151,7 @@ def _subject(run: Run, dataset: Dataset, own: bool) -> Subject:
         identity=dataset.identity,
         recipe=dataset.recipe,
         equation=dataset.equation,
-        grid=dataset.grid,
-        length=dataset.length,
+        geometry=dataset.geometry,
         samples=samples,
         own=own,
         seen=seen,

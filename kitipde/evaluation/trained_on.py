@@ -24,7 +24,6 @@ from datagen.equations.settings import declared_in
 from datagen.solvers.random_fields import sample_seeds
 from datagen.store import Dataset, open_dataset
 from kitipde.errors import InputError
-from kitipde.problem.mesh import FIELDS
 from kitipde.problem.windows import split_samples
 from kitipde.runs import Run
 
@@ -103,9 +102,9 @@ def _by_seed(run: Run, dataset: Dataset, trained: Dataset | None) -> SeenSamples
 
 
 def _by_values(run: Run, trained: Dataset, dataset: Dataset) -> SeenSamples:
-    split, data = split_samples(trained.samples, run.config.data), run.config.data
-    # On a mesh one of the fields is enough: all follow from the same stream.
-    names = (FIELDS[0], FIELDS[0]) if run.on_mesh else (data.input, data.target)
+    split = split_samples(trained.samples, run.config.data)
+    # One of several fields is enough: all follow from the same initial state.
+    names = (run.facts.problem.inputs[0], run.facts.problem.targets[0])
     found = _same_samples(
         Path(trained.path),
         trained.identity,

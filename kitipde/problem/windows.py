@@ -19,7 +19,7 @@ from datagen.store import Dataset
 from kitipde.config import DataConfig
 from kitipde.errors import DamagedError, InputError
 
-__all__ = ["Batch", "Split", "Windows", "load_windows", "refuse_not_finite", "split_samples"]
+__all__ = ["Batch", "Split", "Windows", "load_inputs", "load_windows", "refuse_not_finite", "split_samples"]
 
 
 @dataclass(frozen=True)
@@ -117,87 +117,109 @@ def load_windows(
         InputError: for frames that the file does not hold, values that are not finite, or a grid it cannot be brought
             to.
     """
-    assert config.inputs is not None
     assert config.targets is not None
-    given, wanted = config.given_frames, config.wanted_frames
-    starts = _starts(dataset, config)
-    geometry = dataset.geometry
-    if resolution is not None and isinstance(geometry, Grid):
-        geometry = geometry.coarsened(resolution, config.downsample)
-
-    def read(name: str, first: int, frames: int) -> Tensor:
-        """[window, frame, *space] of one field."""
-        has_time, array = "time" in dataset.fields[name], None
-        if not has_time:
-            array = checked(name, dataset.read(name, samples, None, resolution, config.downsample))
-            return torch.from_numpy(array)[:, None]
-        span = slice(starts[0] + first, starts[-1] + first + (frames - 1) * config.stride + 1)
-        array = checked(name, dataset.read(name, samples, span, resolution, config.downsample))
-        moving = torch.from_numpy(array)
-        if len(starts) == 1:
-            return moving[:, :: config.stride]
-        parts = [moving[:, start - starts[0] :][:, :: config.stride][:, :frames] for start in starts]
-        return torch.stack(parts, dim=1).flatten(0, 1)
-
-    def checked(name: str, array: np.ndarray) -> np.ndarray:
-        refuse_not_finite(dataset, name, samples, array)
-        return np.ascontiguousarray(array)
-
-    def together(fields: Sequence[Tensor]) -> Tensor:
-        """[window, frame, field, *space]; without a copy of a field alone."""
-        return fields[0].unsqueeze(2) if len(fields) == 1 else torch.stack(list(fields), dim=2)
-
-    later = given * config.stride
-    inputs = together([read(name, 0, given) for name in config.inputs])
-    targets = together([read(name, later, wanted) for name in config.targets])
-    known = [name for name in config.inputs if name not in config.targets and "time" in dataset.fields[name]]
-    # The last known frame is never needed: nothing is predicted from it. It is there so that frames count alike.
-    forcing = together([read(name, later, wanted) for name in known]) if known and _repeats(config) else None
+    wanted, starts = config.wanted_frames, _starts(dataset, config)
+    reader = _Reader(dataset, config, samples, resolution, starts)
+    inputs, context, known = reader.given(wanted if wanted > 1 else 0)
+    later = config.given_frames * config.stride
+    targets = _together([reader.read(name, later, wanted) for name in config.targets])
     times = None
     if dataset.times is not None and "time" in dataset.fields[config.targets[0]]:
         times = np.asarray(dataset.times)[starts[0] + later :: config.stride][:wanted]
     return Windows(
         inputs,
         targets,
-        _context(dataset, config, samples, resolution, len(starts), inputs),
-        inputs.new_zeros(len(inputs), wanted, 0, *inputs.shape[3:]) if forcing is None else forcing,
+        context,
+        known,
         samples=tuple(int(sample) for sample in samples for _ in starts),
-        geometry=geometry,
+        geometry=reader.geometry,
         times=times,
         units=tuple(str(dataset.description(name).get("units", "")) for name in config.targets),
     )
 
 
-def _context(
-    dataset: Dataset,
-    config: DataConfig,
-    samples: Sequence[int],
-    resolution: Resolution | None,
-    repeats: int,
-    like: Tensor,
-) -> Tensor:
-    """Static fields and parameters as channels, [window, channel, *space]."""
-    channels = []
-    for name in config.static:
-        array = dataset.read(name, samples, None, resolution, config.downsample)
-        shared = dataset.fields[name][0] != "sample"
-        refuse_not_finite(dataset, name, () if shared else samples, array)
-        field = torch.from_numpy(np.ascontiguousarray(array))
-        channels.append(field.expand(len(samples), *field.shape) if shared else field)
-    for name in config.parameters:
-        values = torch.from_numpy(np.asarray(dataset.parameter(name)[list(samples)], np.float64))
-        if not values.isfinite().all():
-            raise DamagedError(f"{name} of {dataset.path} holds values that are not finite")
-        channels.append(values.reshape(-1, *(1,) * (like.ndim - 3)).expand(-1, *like.shape[3:]))
-    if not channels:
-        return like.new_zeros(len(like), 0, *like.shape[3:])
-    # Parameters in float64 keep their digits; fields are widened to it beside them.
-    stacked = torch.stack([each.to(max((c.dtype for c in channels), key=lambda d: d.itemsize)) for each in channels], 1)
-    return stacked.repeat_interleave(repeats, dim=0)
+def load_inputs(
+    dataset: Dataset, config: DataConfig, samples: Sequence[int], resolution: Resolution | None, frames: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Inputs, context and known later frames of some samples, for a prediction of so many frames: no targets.
+
+    Raises:
+        InputError: as `load_windows`.
+    """
+    return _Reader(dataset, config, samples, resolution, [config.start]).given(frames if frames > 1 else 0)
 
 
-def _repeats(config: DataConfig) -> bool:
-    return config.wanted_frames > 1
+@dataclass(frozen=True)
+class _Reader:
+    """Reads fields of some samples, window after window."""
+
+    dataset: Dataset
+    config: DataConfig
+    samples: Sequence[int]
+    resolution: Resolution | None
+    starts: Sequence[int]
+
+    @property
+    def geometry(self) -> Geometry:
+        """Where the fields are read."""
+        geometry = self.dataset.geometry
+        if self.resolution is None or not isinstance(geometry, Grid):
+            return geometry
+        return geometry.coarsened(self.resolution, self.config.downsample)
+
+    def given(self, later_frames: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Inputs, context, and so many later frames of the inputs that are not predicted."""
+        config = self.config
+        assert config.inputs is not None
+        inputs = _together([self.read(name, 0, config.given_frames) for name in config.inputs])
+        known = [name for name in config.inputs if name not in (config.targets or ())]
+        moving = [name for name in known if "time" in self.dataset.fields[name]]
+        empty = inputs.new_zeros(len(inputs), later_frames, 0, *inputs.shape[3:])
+        later = config.given_frames * config.stride
+        forcing = [self.read(name, later, later_frames) for name in moving] if later_frames else []
+        return inputs, self.context(inputs), _together(forcing) if forcing else empty
+
+    def read(self, name: str, first: int, frames: int) -> Float[Tensor, "window frame *space"]:
+        """So many frames of one field, from the first of each window on."""
+        dataset, starts, stride = self.dataset, self.starts, self.config.stride
+        if "time" not in dataset.fields[name]:
+            return self._values(name, None)[:, None].repeat_interleave(len(starts), dim=0)
+        span = slice(starts[0] + first, starts[-1] + first + (frames - 1) * stride + 1)
+        moving = self._values(name, span)
+        if len(starts) == 1:
+            return moving[:, ::stride]
+        parts = [moving[:, start - starts[0] :][:, ::stride][:, :frames] for start in starts]
+        return torch.stack(parts, dim=1).flatten(0, 1)
+
+    def context(self, like: Float[Tensor, "window frame field *space"]) -> Float[Tensor, "window channel *space"]:
+        """Static fields, and parameters as constant fields."""
+        dataset, samples, channels = self.dataset, self.samples, []
+        for name in self.config.static:
+            field = self._values(name, None)
+            channels.append(field if dataset.fields[name][0] == "sample" else field.expand(len(samples), *field.shape))
+        for name in self.config.parameters:
+            numbers = torch.from_numpy(np.asarray(dataset.parameter(name)[list(samples)], np.float64))
+            if not numbers.isfinite().all():
+                raise DamagedError(f"{name} of {dataset.path} holds values that are not finite")
+            channels.append(numbers.reshape(-1, *(1,) * (like.ndim - 3)).expand(-1, *like.shape[3:]))
+        if not channels:
+            return like.new_zeros(len(like), 0, *like.shape[3:])
+        # Parameters in float64 keep their digits; fields are widened to it beside them.
+        dtype = torch.float64 if any(each.dtype == torch.float64 for each in channels) else torch.float32
+        together = torch.stack([each.to(dtype) for each in channels], dim=1)
+        return together.repeat_interleave(len(self.starts), dim=0)
+
+    def _values(self, name: str, frames: slice | None) -> Tensor:
+        dataset = self.dataset
+        array = dataset.read(name, self.samples, frames, self.resolution, self.config.downsample)
+        own = dataset.fields[name][0] == "sample"
+        refuse_not_finite(dataset, name, self.samples if own else (), array)
+        return torch.from_numpy(np.ascontiguousarray(array))
+
+
+def _together(fields: Sequence[Tensor]) -> Float[Tensor, "window frame field *space"]:
+    """Without a copy of a field alone."""
+    return fields[0].unsqueeze(2) if len(fields) == 1 else torch.stack(list(fields), dim=2)
 
 
 def refuse_not_finite(dataset: Dataset, name: str, samples: Sequence[int], values: np.ndarray) -> None:

@@ -37,9 +37,6 @@ _MACH = "Mach number, uniformly distributed."
 _ANGLE = "Angle of attack in degrees, uniformly distributed."
 
 
-_WALL_NODES, _ON_WALL = "nodes on the airfoil, from the trailing edge", "pressure coefficient on the airfoil"
-
-
 @dataclass(frozen=True)
 class Airfoil(Recipe):
     """A dataset of flows round one airfoil.

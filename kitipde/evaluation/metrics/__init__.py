@@ -4,20 +4,34 @@ from collections.abc import Mapping, Sequence
 
 from datagen.geometry import Geometry
 from datagen.registry import Registry
-from kitipde.errors import InputError, unknown
+from kitipde.errors import unknown
 from kitipde.evaluation.metrics import flow, norms, spectral
 from kitipde.evaluation.metrics.compared import Compared, Quantities, grouped, joined
 from kitipde.evaluation.metrics.norms import correlation, correlation_time, with_spread
 from kitipde.evaluation.metrics.registry import Metric
 
-__all__ = ["METRICS", "Compared", "Metric", "applicable", "measured", "metric", "of_rollouts", "overall"]
+__all__ = [
+    "METRICS",
+    "Compared",
+    "Metric",
+    "Quantities",
+    "applicable",
+    "correlation_time",
+    "every_metric",
+    "grouped",
+    "joined",
+    "measured",
+    "metric",
+    "with_spread",
+]
 
 
 def _own() -> dict[str, Metric]:
     every = {each.name: each for part in (norms, spectral, flow) for each in part.METRICS}
     # In the order of tables.
     first = ("mse", "rmse", "nrmse", "relative_l2", "relative_l2_deviation", "relative_h1", "max_error")
-    return {name: every[name] for name in dict.fromkeys((*first, *(f"band_{band}" for band, *_ in spectral.BANDS), *every))}
+    bands = (f"band_{band}" for band, *_ in spectral.BANDS)
+    return {name: every[name] for name in dict.fromkeys((*first, *bands, *every))}
 
 
 METRICS: Mapping[str, Metric] = _own()

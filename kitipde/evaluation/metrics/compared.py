@@ -112,10 +112,11 @@ def grouped(quantities: Quantities, groups: Sequence[Sequence[int]]) -> Quantiti
     """
     result = {}
     for name, values in quantities.items():
-        how = _OTHERWISE.get(name, torch.sum)
-        whole = values.shape[-1] == 1 and len(groups) > 0 and max(map(max, groups)) > 0
-        parts = [values] if whole else [how(values[..., list(group)], dim=-1)[..., None] for group in groups]
-        result[name] = torch.cat(parts, dim=-1)
+        how, fields = _OTHERWISE.get(name, torch.sum), sum(map(len, groups))
+        # What is of all fields together stays so.
+        of_each = values.shape[-1] == fields
+        parts = [how(values[..., list(group)], dim=-1) for group in groups] if of_each else [values[..., 0]]
+        result[name] = torch.stack(parts, dim=-1)
     return result
 
 

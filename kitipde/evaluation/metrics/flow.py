@@ -20,7 +20,7 @@ from torch import Tensor
 from datagen.geometry import Mesh
 from datagen.geometry.mesh import NODE_TYPES
 from kitipde.evaluation.metrics.compared import Compared, Quantities, or_infinite
-from kitipde.evaluation.metrics.registry import Metric
+from kitipde.evaluation.metrics.registry import Metric, Need
 
 __all__ = ["BATCH", "METRICS", "Stream", "Wall", "force_coefficients", "stream_of", "table4", "wall_of"]
 
@@ -35,7 +35,8 @@ def momentum(compared: Compared) -> Quantities:
     gaps = []
     for name in _FLOW[:2]:
         predicted, true = (
-            compared.channel(of, name) * compared.channel(of, "density") for of in (compared.prediction, compared.target)
+            compared.channel(of, name) * compared.channel(of, "density")
+            for of in (compared.prediction, compared.target)
         )
         gaps.append(predicted - true)
     gap = torch.stack(gaps, dim=2)
@@ -67,7 +68,7 @@ def table4(squared: Float[np.ndarray, "*seeds samples"]) -> Float[np.ndarray, "*
     return np.stack([np.sqrt(part.mean(-1)) for part in parts], axis=-1)
 
 
-_MESH = frozenset({"mesh"})
+_MESH: frozenset[Need] = frozenset({"mesh"})
 
 METRICS: tuple[Metric, ...] = (
     Metric(

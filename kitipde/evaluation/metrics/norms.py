@@ -62,12 +62,8 @@ def _nrmse(q: Quantities) -> Float[Tensor, "samples fields"]:
 
 
 METRICS: tuple[Metric, ...] = (
-    Metric(
-        "mse", "MSE", "⟨e²⟩", squares, lambda q: q["mse"].mean(1), lambda q: q["mse"], "field squared"
-    ),
-    Metric(
-        "rmse", "RMSE", "√⟨e²⟩", squares, lambda q: q["mse"].mean(1).sqrt(), lambda q: q["mse"].sqrt(), "field"
-    ),
+    Metric("mse", "MSE", "⟨e²⟩", squares, lambda q: q["mse"].mean(1), lambda q: q["mse"], "field squared"),
+    Metric("rmse", "RMSE", "√⟨e²⟩", squares, lambda q: q["mse"].mean(1).sqrt(), lambda q: q["mse"].sqrt(), "field"),
     Metric(
         "nrmse",
         "normalised RMSE",

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from datagen.geometry import Grid, Resolution
 from kitipde.evaluation.metrics.compared import Compared, Quantities, or_infinite, ratio
-from kitipde.evaluation.metrics.registry import Metric
+from kitipde.evaluation.metrics.registry import Metric, Need
 
 __all__ = ["BANDS", "METRICS", "Spectra", "join_spectra", "power_above", "spectra"]
 
@@ -108,7 +108,8 @@ def _h1_by_differences(compared: Compared, field: Tensor) -> Float[Tensor, "samp
     return compared.mean(total)
 
 
-_PERIODIC = frozenset({"periodic"})
+_GRID: frozenset[Need] = frozenset({"grid"})
+_PERIODIC: frozenset[Need] = frozenset({"periodic"})
 
 METRICS: tuple[Metric, ...] = (
     Metric(
@@ -118,7 +119,7 @@ METRICS: tuple[Metric, ...] = (
         h1,
         lambda q: ratio(q["error_h1"].sum(1), q["target_h1"].sum(1)).sqrt(),
         lambda q: ratio(q["error_h1"], q["target_h1"]).sqrt(),
-        needs=frozenset({"grid"}),
+        needs=_GRID,
     ),
     *(
         Metric(
