@@ -60,7 +60,7 @@ class Registry(Mapping[str, Entry], Generic[Value]):
     ) -> None:
         self.group, self.kind = group, kind
         self._built_in = {entry.name: entry for entry in entries}
-        self._flaw = flaw
+        self.flaw = flaw
 
     @cached_property
     def _brought(self) -> dict[str, list[Entry]]:
@@ -106,7 +106,7 @@ class Registry(Mapping[str, Entry], Generic[Value]):
             if not entry.package:
                 raise
             raise InputError(f"{where} cannot be imported: {type(error).__name__}: {error}") from error
-        if flaw := self._flaw(name, value):
+        if flaw := self.flaw(name, value):
             raise InputError(f"{where} {flaw}")
         return value  # pyright: ignore[reportReturnType]
 

@@ -46,6 +46,8 @@ def _reference(name: str, command: Any) -> Iterator[str]:
 def _default(option: Any) -> str:
     if option.required:
         return "must be given"
+    if isinstance(option.show_default, str):
+        return option.show_default
     if option.default is None or option.default is False or option.default == "":
         return ""
     return "on" if option.default is True else f"`{option.default}`"

@@ -76,6 +76,15 @@ def make_dataset(recipe: Any, path: Path) -> Path:
     return path
 
 
+def install(folder: Path, package: str, entry_points: str, version: str = "1.0") -> Path:
+    """What pip would write of a package with these entry points, into a folder that stands for `site-packages`."""
+    written = folder / f"{package.replace('-', '_')}-{version}.dist-info"
+    written.mkdir(parents=True)
+    (written / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: {version}\n")
+    (written / "entry_points.txt").write_text(entry_points)
+    return folder
+
+
 @pytest.fixture(scope="session")
 def burgers_file(tmp_path_factory) -> Path:
     """20 samples of Burgers' equation on 32 points."""

@@ -49,7 +49,7 @@ class Setting:
     Attributes:
         name: of the attribute.
         kind: int, float, str or bool.
-        default: its default; `dataclasses.MISSING` if it must be given.
+        default: what it is where it is not given.
         help: one line.
         option: on the command line; empty: it is not offered there. Two settings with the same option are the least
             and the most of a range, given as LEAST:MOST.
@@ -102,23 +102,22 @@ def settings_of(recipe: Any) -> tuple[Setting, ...]:
     """The settings of a recipe, or of its class.
 
     Raises:
-        InputError: one of them is of a kind that cannot be typed.
+        InputError: one of them has no default, or is of a kind that cannot be typed.
     """
     kinds = get_type_hints(recipe if isinstance(recipe, type) else type(recipe))
     return tuple(_setting(field, kinds[field.name]) for field in dataclasses.fields(recipe))
 
 
 def _setting(field: "dataclasses.Field[Any]", kind: Any) -> Setting:
-    if kind not in _METAVARS:
-        raise InputError(f"setting '{field.name}' has the type {kind} (expected int, float, str or bool)")
+    if kind not in _METAVARS or field.default is MISSING:
+        raise InputError(f"setting '{field.name}' is a {kind} (expected: int, float, str or bool, with a default)")
     # A plain field says all that it must.
     described = {"help": f"{field.name.replace('_', ' ').capitalize()}.", "option": None, "symbol": "", "units": "1"}
     described |= {"metavar": "", "numerical": False, **field.metadata}
     if described["option"] is None:
         described["option"] = f"--{field.name.replace('_', '-')}"
     described["metavar"] = described["metavar"] or _METAVARS[kind]
-    default = field.default if field.default_factory is MISSING else field.default_factory()
-    return Setting(field.name, kind, default, **described)
+    return Setting(field.name, kind, field.default, **described)
 
 
 def numerical_settings(recipe: Any) -> tuple[str, ...]:

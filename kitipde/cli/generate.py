@@ -41,16 +41,16 @@ class _Commands(Mapping[str, Any]):
         self._others = others
 
     def __getitem__(self, name: str) -> Any:
-        if name in self._others:
-            return self._others[name]
-        return _command_of(name) if name in EQUATIONS else self._others[name]
+        if name in EQUATIONS and name not in self._others:
+            return _command_of(name)
+        return self._others[name]
 
     def __iter__(self) -> Iterator[str]:
-        yield from EQUATIONS
+        yield from (name for name in EQUATIONS if name not in self._others)
         yield from self._others
 
     def __len__(self) -> int:
-        return len(EQUATIONS) + len(self._others)
+        return sum(1 for _ in self)
 
 
 class Equations(Verbs):
