@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kitipde.cli.completion import complete_metric
-from kitipde.cli.console import progress, remark, show_json, show_labelled, show_table, wrote
+from kitipde.cli.console import as_number, progress, remark, show_json, show_labelled, show_table, wrote
 from kitipde.cli.outputs import refuse_folder
 
 if TYPE_CHECKING:
@@ -23,7 +23,8 @@ def compare(
         Path | None, typer.Option(metavar="FILE", help="Dataset to compare on.  [default: their test split]")
     ] = None,
     resolution: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Points per axis.  [default: those of training]")
+        str | None,
+        typer.Option(metavar="N|NxM", help="Points of every axis, or of each.  [default: those of training]"),
     ] = None,
     coordinates: Annotated[
         str | None, typer.Option(metavar="KIND", help="As for `kitipde evaluate`: interpolated or published.")
@@ -37,6 +38,9 @@ def compare(
             "lift_rmse, …",
         ),
     ] = "relative_l2",
+    field: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The field that the error is of.  [default: all]")
+    ] = None,
     plot: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Draw errors, ratio and verdict.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
@@ -45,19 +49,21 @@ def compare(
     The verdict is paired over seeds and test samples: a ratio of errors, its 95 % interval, and what that allows to
     be said.
     """
+    from datagen.geometry import parse_resolution
     from kitipde.evaluation import compare_runs
 
+    points = None if resolution is None else parse_resolution(resolution)
     if plot is not None:
         refuse_folder(plot)
 
     with progress("evaluate", "samples") as report:
         comparison = compare_runs(
-            run_a, run_b, data, resolution, metric, coordinates=coordinates, progress=report, remark=remark
+            run_a, run_b, data, points, metric, field=field, coordinates=coordinates, progress=report, remark=remark
         )
     for text in comparison.remarks:
         remark(text)
     if as_json:
-        show_json(asdict(comparison))
+        show_json({**asdict(comparison), "resolution": as_number(comparison.resolution)})
     else:
         _show(comparison)
     if plot is not None:
@@ -68,6 +74,8 @@ def compare(
 
 
 def _show(comparison: "RunComparison") -> None:
+    from datagen.geometry import resolution_text
+
     result = comparison.result
     if result.paired:
         rows = [
@@ -86,8 +94,10 @@ def _show(comparison: "RunComparison") -> None:
             for seed, error in zip(seeds, errors, strict=True)
         ]
         header = ("model and seed", comparison.metric)
+    what = comparison.metric + (f" of {comparison.field}" if comparison.field else "")
     show_table(
-        f"{comparison.metric} at {comparison.resolution} {comparison.points}, mean over {result.samples} test samples",
+        f"{what} at {resolution_text(comparison.resolution)} {comparison.points}, mean over {result.samples} test "
+        "samples",
         header,
         rows,
     )

@@ -16,6 +16,7 @@ from datagen.words import duration_text, size_text
 
 __all__ = [
     "SAME_COMMAND",
+    "as_number",
     "is_step",
     "progress",
     "remark",
@@ -185,3 +186,11 @@ class _LogLines:
         rate = made / elapsed if made and elapsed > 0 else 0.0
         left = f", {rate:.3g} {self.unit}/s, {duration_text((total - done) / rate)} left" if rate else ""
         remark(f"{self.title}: {done}/{total} {self.unit}{left}{'  ' + note if note else ''}")
+
+
+def as_number(resolution: Sequence[int]) -> int | str:
+    """A resolution in JSON: a number where all axes have as many points, else a text such as 64x128."""
+    from datagen.geometry import resolution_text
+
+    text = resolution_text(resolution)
+    return int(text) if text.isdecimal() else text

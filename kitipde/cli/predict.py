@@ -25,7 +25,8 @@ def predict(
         int | None, typer.Option(min=1, metavar="N", help="Frames to predict.  [default: as in training]")
     ] = None,
     resolution: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Points per axis.  [default: those of the file]")
+        str | None,
+        typer.Option(metavar="N|NxM", help="Points of every axis, or of each.  [default: those of the file]"),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file.")] = False,
 ) -> None:
@@ -34,10 +35,10 @@ def predict(
     The file is a dataset like any other: `kitipde info` shows it, xarray opens it.
     """
     refuse_taken(out, overwrite, data)
+    from datagen.geometry import parse_resolution
     from kitipde.evaluation.predict import predict as write_predictions
 
+    points = None if resolution is None else parse_resolution(resolution)
     with progress("predict", "samples") as report:
-        write_predictions(
-            run, data, out, seed=seed, frames=frames, resolution=resolution, progress=report, remark=remark
-        )
+        write_predictions(run, data, out, seed=seed, frames=frames, resolution=points, progress=report, remark=remark)
     wrote(out)

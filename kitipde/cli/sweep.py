@@ -140,18 +140,14 @@ def _results(study: "Study", plan: "Sweep") -> dict[str, Any]:
 
 
 def _test_error(best: "Run") -> "Estimate":
-    """Relative L2 of a run on its test split."""
+    """Relative L2 of a run on its test split, on the geometry of its training."""
     from kitipde.evaluation import evaluate_runs
-    from kitipde.evaluation.mesh import evaluate_mesh_runs
-    from kitipde.evaluation.mesh_records import summarise_mesh
     from kitipde.evaluation.summary import summarise
 
+    at = [] if best.facts.problem.domain.kind == "mesh" else [best.facts.resolution]
     with progress("evaluate", "samples") as update:
-        if best.on_mesh:
-            (on_mesh,) = summarise_mesh(evaluate_mesh_runs([best.path], progress=update, remark=remark))
-            return on_mesh.errors["relative_l2"]
-        evaluations = evaluate_runs([best.path], resolutions=[best.facts.resolution], progress=update, remark=remark)
-        return summarise(evaluations)[0].relative_l2
+        evaluations = evaluate_runs([best.path], resolutions=at, progress=update, remark=remark)
+        return summarise(evaluations)[0].errors["relative_l2"]
 
 
 def _importance(study: "Study", plan: "Sweep", complete: int) -> dict[str, float]:

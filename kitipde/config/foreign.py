@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from pydantic import BaseModel
 
+from kitipde.config.networks import AirfoilOFormerConfig, FNOConfig, NetworkConfig, OFormerConfig
 from kitipde.config.schema import RunConfig
 from kitipde.config.section import sections_of
 
@@ -67,6 +68,8 @@ def _keys(section: type[BaseModel], parents: str = "") -> Iterator[str]:
     """The dotted keys of all settings that hold a value."""
     for name, field in section.model_fields.items():
         below = sections_of(field.annotation)
+        if NetworkConfig in below:
+            below = [AirfoilOFormerConfig, OFormerConfig, FNOConfig]
         if not below:
             yield f"{parents}{name}"
         for each in below:

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar, cast, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from kitipde.config.foreign import settings_called
-from kitipde.config.schema import RunConfig
+from kitipde.config.schema import RunConfig, schema_for
 from kitipde.config.section import sections_of
 from kitipde.config.text import parse_yaml, write_yaml
 from kitipde.errors import InputError, unknown
@@ -142,6 +142,10 @@ def validate_config(schema: type[Model], tree: Tree) -> Model:
     Raises:
         InputError: naming the first wrong key, its value and what is allowed.
     """
+    if schema is RunConfig:
+        model = tree.get("model")
+        name = model.get("name", "fno") if isinstance(model, dict) else "fno"
+        schema = cast(type[Model], schema_for(str(name)))
     _check_truth((schema,), tree)
     try:
         return schema.model_validate(tree)
@@ -184,9 +188,6 @@ def _explain(schema: type[BaseModel], error: ValidationError) -> str:
         return f"{unknown('config key', key, [f'{parents}.{name}'.strip('.') for name in section.model_fields])}{more}"
     if first["type"] in ("model_type", "model_attributes_type"):
         return f"config key '{key}' is a section of settings, not a value (given {first['input']!r}){more}"
-    if first["type"] == "union_tag_invalid":
-        names = first.get("ctx", {})
-        return f"config key '{key}.name': must be one of {names['expected_tags']} (given {names['tag']!r})"
     messages = [detail["msg"].removeprefix("Value error, ") for detail in about]
     message = " or ".join(dict.fromkeys(text[:1].lower() + text[1:] for text in messages))
     value = first["input"]
@@ -196,19 +197,15 @@ def _explain(schema: type[BaseModel], error: ValidationError) -> str:
 
 def _locate(schema: type[BaseModel], location: tuple[str | int, ...]) -> tuple[type[BaseModel], str]:
     """The section an error lies in and its dotted key, without what pydantic adds for the members of a union."""
-    sections, keys = [schema], []
+    section, keys = schema, []
     for part in map(str, location):
-        if len(sections) > 1:
-            # One of several models, told apart by their names, which pydantic puts in the path.
-            sections = [member for member in sections if member.model_fields["name"].default == part]
-            continue
         keys.append(part)
-        field = sections[0].model_fields.get(part)
+        field = section.model_fields.get(part)
         members = [] if field is None else sections_of(field.annotation)
         if not members:
             break
-        sections = members
-    return sections[0], ".".join(keys)
+        section = members[0]
+    return section, ".".join(keys)
 
 
 def write_config(config: BaseModel) -> str:

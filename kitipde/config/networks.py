@@ -1,11 +1,12 @@
 """Settings of each network, and what it asks of a problem; the networks themselves are loaded when they are built."""
 
 from importlib import import_module
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat
 
 from datagen.geometry import resolution_text
+from datagen.registry import Entry, Registry
 from kitipde.config.data import PerAxis
 from kitipde.config.residual import ResidualConfig
 from kitipde.config.section import Count, Section
@@ -16,7 +17,34 @@ if TYPE_CHECKING:
 
     from kitipde.problem.problem import Problem
 
-__all__ = ["AirfoilOFormerConfig", "FNOConfig", "NetworkConfig", "OFormerConfig"]
+__all__ = ["NETWORKS", "AirfoilOFormerConfig", "FNOConfig", "NetworkConfig", "OFormerConfig", "settings_of"]
+
+NETWORKS: Registry[Any] = Registry(
+    "kitipde.models",
+    "network",
+    (
+        Entry("fno", "kitipde.config.networks:FNOConfig", "Fourier neural operator, on grids of one to three axes."),
+        Entry("oformer", "kitipde.config.networks:OFormerConfig", "Operator transformer, on grids."),
+        Entry(
+            "oformer-airfoil",
+            "kitipde.config.networks:AirfoilOFormerConfig",
+            "Operator transformer on the nodes of a mesh, marched in time.",
+        ),
+    ),
+)
+"""The settings of each network by its name; other packages add theirs by the entry point `kitipde.models`."""
+
+
+def settings_of(name: str) -> "type[NetworkConfig]":
+    """The settings of a network.
+
+    Raises:
+        InputError: there is none of this name, or what its package brings are no settings.
+    """
+    found = NETWORKS.load(name)
+    if not (isinstance(found, type) and issubclass(found, NetworkConfig)):
+        raise InputError(f"network {name} of {NETWORKS[name].package}: {NETWORKS[name].target} is no NetworkConfig")
+    return found
 
 
 class NetworkConfig(Section):

@@ -155,8 +155,8 @@ def _question(
         return _Question(config, 1, None, "1", points, dtype)
     if problem.known and stored is not None and len(stored) < needed + (steps - 1) * config.stride:
         raise InputError(
-            f"{run.path} takes {', '.join(problem.known)}, which is not predicted: {dataset.path} must have every frame "
-            f"of it ({needed + (steps - 1) * config.stride}, not {len(stored)})"
+            f"{run.path} takes {', '.join(problem.known)}, which is not predicted: {dataset.path} must have each "
+            f"frame of it ({needed + (steps - 1) * config.stride}, not {len(stored)})"
         )
     units = str(dataset.description("time").get("units", "1")) if stored is not None else "1"
     known = None if stored is None else np.asarray(stored)[config.start :: config.stride]

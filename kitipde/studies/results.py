@@ -15,8 +15,6 @@ import kitipde
 from kitipde.errors import InputError
 from kitipde.evaluation.comparison import compare_evaluations
 from kitipde.evaluation.evaluate import evaluate_runs
-from kitipde.evaluation.mesh import evaluate_mesh_runs
-from kitipde.evaluation.mesh_records import MeshEvaluation, summarise_mesh
 from kitipde.evaluation.records import Evaluation
 from kitipde.evaluation.shared_starts import starts_of
 from kitipde.evaluation.summary import Estimate, summarise
@@ -125,10 +123,8 @@ def collect_results(
     rows: list[Row] = []
     for problem in study.problems:
         paths = [folder / problem.name / arm.name for arm in problem.arms]
-        if problem.resolution is None:
-            evaluations = evaluate_mesh_runs(paths, progress=progress, remark=remark)
-        else:
-            evaluations = evaluate_runs(paths, resolutions=[problem.resolution], progress=progress, remark=remark)
+        at = [] if problem.resolution is None else [(problem.resolution,)]
+        evaluations = evaluate_runs(paths, resolutions=at, progress=progress, remark=remark)
         for arm, evaluation in zip(problem.arms, evaluations, strict=True):
             rows.append(_row(study, problem, arm, evaluation, evaluations[0]))
     return Table(
@@ -178,17 +174,13 @@ def _row(
     study: Study,
     problem: Problem,
     arm: Arm,
-    evaluation: Evaluation | MeshEvaluation,
-    reference: Evaluation | MeshEvaluation,
+    evaluation: Evaluation,
+    reference: Evaluation,
 ) -> Row:
-    rmse = mse = nrmse = None
-    if isinstance(evaluation, MeshEvaluation):
-        error = summarise_mesh([evaluation])[0].errors[problem.metric]
-        resolution = len(evaluation.examples.mesh.x)
-    else:
-        (summary,) = [each for each in summarise([evaluation]) if each.resolution == problem.resolution]
-        error, rmse, mse, nrmse = summary.relative_l2, summary.rmse, summary.mse, summary.nrmse
-        resolution = summary.resolution
+    (summary,) = summarise([evaluation])
+    error, resolution, on_grid = summary.errors[problem.metric], summary.resolution, problem.resolution is not None
+    # On a mesh the fields have units of their own, so that these would be means of nothing.
+    rmse, mse, nrmse = (summary.errors[name] if on_grid else None for name in ("rmse", "mse", "nrmse"))
     starts = dict(zip(evaluation.seeds, starts_of(evaluation.run, evaluation.seeds), strict=True))
     published = study.published.get((problem.name, arm.name))
     base = study.published.get((problem.name, problem.arms[0].name))
