@@ -52,4 +52,4 @@ def schema_for(network: str) -> type[RunConfig]:
         InputError: there is no such network.
     """
     own = settings_of(network)
-    return create_model("RunConfig", __base__=RunConfig, model=(own, own()))
+    return create_model("RunConfig", __base__=RunConfig, model=(own, own(name=network)))

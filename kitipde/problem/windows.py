@@ -32,7 +32,7 @@ class Split:
 
 
 class Batch(NamedTuple):
-    """What a step is made of; the first axes may be [seed, sample] instead of [sample].
+    """What a step is made of; of stacked seeds the first axes are [seed, sample].
 
     Attributes:
         inputs: given frames, oldest first.
@@ -41,10 +41,10 @@ class Batch(NamedTuple):
         known: the frames that follow of inputs that are not predicted; maybe none.
     """
 
-    inputs: Float[Tensor, "*sample input_frames inputs *space"]
-    targets: Float[Tensor, "*sample output_frames targets *space"]
-    context: Float[Tensor, "*sample context *space"]
-    known: Float[Tensor, "*sample output_frames known *space"]
+    inputs: Float[Tensor, "sample input_frames inputs *space"]
+    targets: Float[Tensor, "sample output_frames targets *space"]
+    context: Float[Tensor, "sample context *space"]
+    known: Float[Tensor, "sample output_frames known *space"]
 
 
 @dataclass(frozen=True)
