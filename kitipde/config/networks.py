@@ -73,6 +73,11 @@ class NetworkConfig(Section):
         return False
 
     @property
+    def one_scale(self) -> bool:
+        """Whether a field is standardised alike as input and as target, by all its frames; else each by its own."""
+        return False
+
+    @property
     def relative_loss(self) -> bool:
         """Whether training minimises the relative L2 error, of which 1 is that of predicting nothing."""
         return True
@@ -269,6 +274,11 @@ class AirfoilOFormerConfig(NetworkConfig):
     region_products: tuple[tuple[str, str], ...] = (("velocity_x", "density"), ("velocity_y", "density"))
 
     builder: ClassVar[str] = "kitipde.models.oformer_airfoil:build"
+
+    @property
+    def one_scale(self) -> bool:
+        """Whether a field is standardised alike as input and as target, by all its frames; else each by its own."""
+        return False
 
     @property
     def relative_loss(self) -> bool:

@@ -58,6 +58,17 @@ class FieldStatistics:
         points, rounding = field[0, 0].numel(), torch.finfo(field.dtype).eps
         return cls(torch.cat(means), torch.cat(variances), points, min(extremes), max(extremes), rounding)
 
+    def together(self, other: "FieldStatistics") -> "FieldStatistics":
+        """Those of the same samples with the frames of both."""
+        return FieldStatistics(
+            torch.cat([self.means, other.means], dim=1),
+            torch.cat([self.variances, other.variances], dim=1),
+            self.points,
+            min(self.lowest, other.lowest),
+            max(self.highest, other.highest),
+            self.rounding,
+        )
+
     @property
     def largest(self) -> float:
         """max |u|."""

@@ -54,7 +54,12 @@ def fit(config: RunConfig, model: Normalised, data: TrainingData) -> None:
     """
     check_scales(config, data)
     if config.data.normalize == "standard":
-        model.fit(*([(one.mean, one.deviation) for one in each] for each in (data.inputs, data.targets, data.context)))
+        every = (data.inputs, data.targets, data.context)
+        if config.model.one_scale:
+            # Inputs and targets are the same fields there.
+            both = tuple(given.together(wanted) for given, wanted in zip(data.inputs, data.targets, strict=True))
+            every = (both, both, data.context)
+        model.fit(*([(one.mean, one.deviation) for one in each] for each in every))
     place = getattr(model.network, "place", None)
     if place is not None:
         place(data.train.geometry)

@@ -5,35 +5,27 @@ What goes in and comes out are paths, texts, numbers and numpy arrays, and names
 
 import json
 from collections.abc import Mapping
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import xarray as xr
 
-from datagen import generate as making
-from datagen.machine import Machine
-from datagen.recipes import recipe_from
-from datagen.store import Mesh, open_dataset, recipe_of
-from datagen.store.mesh import NODE_TYPES
+from datagen.equations.registry import recipe_from
+from datagen.generation import generate as making
+from datagen.generation.machine import Machine
+from datagen.geometry import Mesh, periodic_grid
+from datagen.geometry.mesh import NODE_TYPES
+from datagen.store import open_dataset, recipe_of
+from kitipde.cli.console import as_number
 from kitipde.config.load import place, read_config, resolve_config, shipped_configs
-from kitipde.data.mesh import FIELDS
-from kitipde.evaluation import evaluate_runs
-from kitipde.evaluation.mesh_metrics import flow_errors, force_coefficients, stream_of, wall_of
-from kitipde.evaluation.mesh_records import MESH_METRICS, MeshEvaluation
-from kitipde.evaluation.metrics import (
-    FrameErrors,
-    SampleErrors,
-    Spectra,
-    correlation_time,
-    measure,
-    over_rollout,
-    power_above,
-)
-from kitipde.evaluation.records import METRICS
+from kitipde.evaluation import METRICS, evaluate_runs
+from kitipde.evaluation.metrics import Compared, applicable, correlation_time, grouped, measured, with_spread
+from kitipde.evaluation.metrics.flow import table4
+from kitipde.evaluation.metrics.spectral import power_above, spectra
 from kitipde.training.run import start_run, train
+
+FIELDS = ("velocity_x", "velocity_y", "density", "pressure")
 
 Arrays = dict[str, np.ndarray]
 
@@ -68,9 +60,9 @@ def evaluate(run: Path, data: Path | None) -> Arrays:
     """[seed, sample] of each error over whole rollouts, by `resolution/metric`."""
     (found,) = evaluate_runs([run], data)
     return {
-        f"{resolution}/{metric.name}": found.errors(metric.name, resolution)
+        f"{as_number(resolution)}/{metric.name}": found.errors(metric.name, resolution)
         for resolution in found.resolutions
-        for metric in METRICS
+        for metric in found.defined
     }
 
 
@@ -107,17 +99,32 @@ class _Silent:
 
 def grid_metrics(prediction: np.ndarray, target: np.ndarray, lengths: list[float], mean: float) -> Arrays:
     """Every metric of [sample, frame, *grid] on a periodic grid."""
-    truth = torch.from_numpy(target)
-    errors, spectra = measure(torch.from_numpy(prediction), truth, lengths, mean)
-    over, frames = over_rollout(errors), target.shape[1]
-    times = torch.arange(1.0, frames + 1, dtype=torch.float64)
-    ratios = ("rmse", "relative_l2", "relative_l2_deviation", "relative_h1")
-    found = {f"frame/{name}": getattr(errors, name) for name in (*(each.name for each in fields(FrameErrors)), *ratios)}
-    found |= {f"rollout/{each.name}": getattr(over, each.name) for each in fields(SampleErrors)}
-    found |= {f"spectrum/{each.name}": getattr(spectra, each.name) for each in fields(Spectra)}
-    found["correlation_time"] = correlation_time(errors.correlation, times)
-    found["power_above"] = power_above(truth, target.shape[-1] // 2)
-    return {name: np.asarray(value) for name, value in found.items()}
+    predicted, truth = (torch.from_numpy(each)[:, :, None] for each in (prediction, target))
+    grid = periodic_grid(target.shape[2:], lengths)
+    compared = Compared(predicted, truth, truth, grid, ("u",), ("u",), (mean,))
+    metrics = applicable(grid, ("u",))
+    found = with_spread(measured(compared, metrics))
+    named = {f"frame/{each.name}": each.frame(found) for each in metrics if each.frame is not None}
+    named |= {f"rollout/{each.name}": each.rollout(found) for each in metrics}
+    kept = (
+        "target_mean",
+        "target_power",
+        "target_variance",
+        "target_deviation",
+        "error_h1",
+        "target_h1",
+        "correlation",
+    )
+    named |= {f"frame/{name}": found[name] for name in kept}
+    result = {name: np.asarray(value[..., 0]) for name, value in named.items()}
+    power = spectra(compared)
+    result |= {f"spectrum/{name}": getattr(power, name)[:, 0].numpy() for name in ("target", "prediction", "error")}
+    result["spectrum/samples"] = np.asarray(power.samples)
+    times = torch.arange(1.0, target.shape[1] + 1, dtype=torch.float64)
+    result["correlation_time"] = correlation_time(found["correlation"][..., 0], times).numpy()
+    coarse = (target.shape[-1] // 2,) * len(lengths)
+    result["power_above"] = np.asarray(power_above(truth, coarse))
+    return result
 
 
 def flow_metrics(
@@ -132,29 +139,39 @@ def flow_metrics(
         cells: [cell, 3].
         marks: whether a node is on the airfoil (`wall`), in the `far` field, in the `region` of interest.
     """
-    kinds = np.where(marks["wall"], NODE_TYPES["airfoil"], NODE_TYPES["normal"]).astype(np.int8)
-    wall = wall_of(Mesh(places[:, 0].copy(), places[:, 1].copy(), cells, kinds))
-    predicted, true = torch.from_numpy(prediction), torch.from_numpy(target)
-    stream = stream_of(torch.from_numpy(first), torch.from_numpy(np.where(marks["far"], 2, 0)))
-    errors = flow_errors(predicted, true, torch.from_numpy(marks["region"]))
-    lift, drag = force_coefficients(predicted[..., 3], wall, stream)
-    true_lift, true_drag = force_coefficients(true[..., 3], wall, stream)
-    dims = ("seed", "sample", "time", "field")
-    of_seeds = {
-        "squared_error": errors.squared,
-        "power": errors.power,
-        "momentum_squared_error": errors.momentum,
-        "lift": lift,
-        "drag": drag,
+    kinds = np.where(marks["wall"], NODE_TYPES["airfoil"], NODE_TYPES["normal"])
+    kinds = np.where(marks["far"], NODE_TYPES["inflow"], kinds).astype(np.int8)
+    mesh = Mesh(places[:, 0].copy(), places[:, 1].copy(), cells, kinds)
+    predicted, true = (torch.from_numpy(each).movedim(-1, 2) for each in (prediction, target))
+    given = torch.from_numpy(first).movedim(-1, 1)[:, None]
+    compared = Compared(predicted, true, given, mesh, FIELDS, FIELDS, (), {}, marks["region"])
+    q = with_spread(measured(compared, applicable(mesh, FIELDS)))
+    # Here each field counts alone: velocity's components are not one vector.
+    alone = [(place,) for place in range(4)]
+
+    def over_samples(name: str) -> np.ndarray:
+        """[seed, frame]: of each sample by itself, then the mean over the samples where it is defined."""
+        metric = METRICS[name]
+        assert metric.frame is not None
+        values = metric.frame(grouped(q, alone)).mean(-1)
+        return values.nanmean(0).numpy()[None]
+
+    frames = {
+        "squared_error": q["mse"],
+        "power": q["target_power"],
+        **{name: q[name][..., 0] for name in ("momentum_squared_error", "lift", "drag")},
     }
-    found = {
-        **{name: (dims[: value.ndim + 1], value.numpy()[None]) for name, value in of_seeds.items()},
-        **{f"true_{name}": (dims[1:3], value.numpy()) for name, value in (("lift", true_lift), ("drag", true_drag))},
+    rollouts = {
+        name: METRICS[name].rollout(grouped(q, alone)).mean(-1).numpy()[None]
+        for name in ("momentum_rmse", "relative_l2", "lift_rmse", "drag_rmse")
     }
-    evaluation: Any = MeshEvaluation
-    evaluation = evaluation(None, "", None, xr.Dataset(found, coords={"field": list(FIELDS)}), None)
+    squared = METRICS["table4_momentum_rmse"].rollout(q)[:, 0].numpy()
+    by_field = METRICS["rmse"].rollout(q).numpy()
     return {
-        **{f"frame/{name}": value for name, (_, value) in found.items()},
-        **{f"frame/{name}": evaluation.against_time(name) for name in ("momentum_rmse", "relative_l2")},
-        **{f"rollout/{name}": evaluation.errors(name) for name in MESH_METRICS},
+        **{f"frame/{name}": value.numpy()[None] for name, value in frames.items()},
+        **{f"frame/true_{name}": q[f"true_{name}"][..., 0].numpy() for name in ("lift", "drag")},
+        **{f"frame/{name}": over_samples(name) for name in ("momentum_rmse", "relative_l2")},
+        **{f"rollout/{name}": value for name, value in rollouts.items()},
+        "rollout/table4_momentum_rmse": table4(squared)[None],
+        **{f"rollout/rmse_{name}": by_field[None, :, place] for place, name in enumerate(FIELDS)},
     }
