@@ -277,6 +277,10 @@ class AirfoilOFormerConfig(NetworkConfig):
 
     @property
     def one_scale(self) -> bool:
+        return True
+
+    @property
+    def one_scale(self) -> bool:
         """Whether a field is standardised alike as input and as target, by all its frames; else each by its own."""
         return False
 
