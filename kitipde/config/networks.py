@@ -280,11 +280,6 @@ class AirfoilOFormerConfig(NetworkConfig):
         return True
 
     @property
-    def one_scale(self) -> bool:
-        """Whether a field is standardised alike as input and as target, by all its frames; else each by its own."""
-        return False
-
-    @property
     def relative_loss(self) -> bool:
         return False
 
