@@ -37,6 +37,7 @@ class FieldStatistics:
         lowest: min u.
         highest: max u.
         rounding: relative distance of neighbouring numbers of the type that the field is stored in.
+        correction: c of the standard deviation, which divides by n − c.
     """
 
     means: Float64[Tensor, "samples frames"]
@@ -45,6 +46,7 @@ class FieldStatistics:
     lowest: float
     highest: float
     rounding: float
+    correction: int = 1
 
     @classmethod
     def of(cls, field: Float[Tensor, "samples frames *grid"]) -> "FieldStatistics":
@@ -59,7 +61,7 @@ class FieldStatistics:
         return cls(torch.cat(means), torch.cat(variances), points, min(extremes), max(extremes), rounding)
 
     def together(self, other: "FieldStatistics") -> "FieldStatistics":
-        """Those of the same samples with the frames of both."""
+        """Those of the same samples with the frames of both; the deviation divides by n, as published."""
         return FieldStatistics(
             torch.cat([self.means, other.means], dim=1),
             torch.cat([self.variances, other.variances], dim=1),
@@ -67,6 +69,7 @@ class FieldStatistics:
             min(self.lowest, other.lowest),
             max(self.highest, other.highest),
             self.rounding,
+            0,
         )
 
     @property
@@ -81,10 +84,10 @@ class FieldStatistics:
 
     @property
     def deviation(self) -> float:
-        """Standard deviation over all samples, frames and points (n − 1)."""
+        """Standard deviation over all samples, frames and points."""
         variance = self.variances.mean() + (self.means - self.means.mean()).square().mean()
         count = self.means.numel() * self.points
-        return float((variance * count / max(count - 1, 1)).sqrt())
+        return float((variance * count / max(count - self.correction, 1)).sqrt())
 
     def sizes(self, mean: float, deviation: float) -> Float64[Tensor, "samples frames"]:
         """Root mean square over the points of each frame of (u − mean) / deviation."""
