@@ -23,6 +23,7 @@ from kitipde.config import FNOConfig
 from kitipde.config.load import read_config, resolve_config
 from kitipde.memory import keep_freed_memory
 from kitipde.models.fno import FNO
+from kitipde.problem.problem import Domain
 from kitipde.training.schedule import learning_rate
 
 # The points and frames that each is timed with.
@@ -40,7 +41,7 @@ def step_times(name: str, repeats: int) -> dict[str, list[float]]:
         config = resolve_config(read_config(name), [f"residual.kind={kind}"])
         assert isinstance(config.model, FNOConfig)
         torch.manual_seed(0)
-        models[kind] = FNO(config.model, config.residual, len(shape) - 2, shape[1], 1), config
+        models[kind] = FNO(config.model, config.residual, shape[1], 1, Domain.square(shape[-1], len(shape) - 2)), config
         # As in training.
         key_noise(models[kind][0], 0)
     times: dict[str, list[float]] = {kind: [] for kind in models}
