@@ -21,13 +21,13 @@ import numpy as np
 from jaxtyping import Float
 
 from datagen.checks import an_equation, positive
-from datagen.equations.grids import line, square
 from datagen.equations.recipe import Recipe
 from datagen.equations.registry import EQUATIONS
 from datagen.equations.stored import coefficient, initial_field, main_field, recipe_with_main_field, start_field
 from datagen.errors import InputError
 from datagen.formats.matlab import Array, Contents, WithoutEndPoint, WithTime, contents_of
 from datagen.formats.survey import few_of, refuse_other_end_point, surveyed
+from datagen.geometry import periodic_grid
 from datagen.store.ingest import ingest
 from datagen.store.layout import AttributeValue, Coordinate, Layout, Variable
 from datagen.store.reader import Dataset
@@ -282,11 +282,10 @@ def _layout(source: Path, content: _Content, description: MatDescription, say: C
     config: dict[str, Any] = {"equation": equation, "imported": source.name, "length": description.length}
     attributes: dict[str, AttributeValue] = {
         "title": f"imported from {source.name}",
-        "domain_length": description.length,
     }
     if description.constant is not None:
         config[constant] = attributes[constant] = description.constant
-    places = line(points, description.length) if content.dimension == 1 else square(points, description.length)
+    grid = periodic_grid((points,) * content.dimension, (description.length,) * content.dimension)
     axes = _AXES[: content.dimension]
     times = _times(source, content, description, say)
     dims = ("sample", *(("time",) if content.has_time else ()), *axes)
@@ -297,8 +296,7 @@ def _layout(source: Path, content: _Content, description: MatDescription, say: C
         extra: dict[str, AttributeValue] = {} if content.has_time else {"coordinates": ""}
         at_start = f"{title} at the start" if content.recipe else content.names[0]
         variables.append(Variable(content.names[0], ("sample", *axes), "1", at_start, extra=extra))
-    coordinates = (*times, *(places if isinstance(places, tuple) else (places,)))
-    return Layout(equation, json.dumps(config, sort_keys=True), coordinates, tuple(variables), attributes)
+    return Layout(equation, json.dumps(config, sort_keys=True), grid, tuple(variables), attributes, tuple(times))
 
 
 def _times(

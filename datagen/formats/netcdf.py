@@ -4,12 +4,14 @@ A problem is described by the names of its dimensions:
 
     sample   which solution; required
     time     the instants of the frames, for fields with several; needs a coordinate
-    x, y     places on a uniform periodic grid of [0, L) or [0, L)², as many points along y as along x
+    x, y, z  places along one to three axes of a grid, of any lengths and numbers of points
 
-A variable with `sample` and `x` is a field of each sample, one with `x` alone a field that all samples share, one with
-`sample` alone a number of each (a viscosity). L is the number of points times their distance: a periodic grid leaves
-the end point out, because it is the first one again. Data that have it are refused by their values
-(`datagen.formats.seams`), and fields that float32 cannot hold are stored in float64 (`datagen.formats.precision`).
+A variable with `sample` and all axes is a field of each sample, one with the axes alone a field that all samples share,
+one with `sample` alone a number of each (a viscosity). Where some fields have time, those without are static. Axes are
+taken as periodic unless the description says otherwise. The length of a period is the number of points times their
+distance: it leaves the end point out, because that is the first one again. Data that have it are refused by their
+values (`datagen.formats.seams`), and fields that float32 cannot hold are stored in float64
+(`datagen.formats.precision`). A bounded axis keeps its end points, and need not be equally spaced.
 """
 
 import json
@@ -22,27 +24,29 @@ from textwrap import shorten
 import h5py
 import numpy as np
 import xarray
-from jaxtyping import Float64
 
 from datagen.checks import a_file, an_equation, finite, positive
 from datagen.errors import InputError, UnreadableError, unknown
 from datagen.files import LOCKED, is_locked
+from datagen.formats.axes import SPACE, grid_of, numbers
 from datagen.formats.renaming import renamed
 from datagen.formats.survey import few_of, refuse_other_end_point, surveyed
-from datagen.geometry.mesh import MESH_VARIABLES
+from datagen.geometry import Grid
+from datagen.geometry.axis import Boundary
 from datagen.store.ingest import ingest
-from datagen.store.layout import Coordinate, Layout, Variable
-from datagen.store.writer import FORMAT, IDENTITY_VARIABLES
+from datagen.store.layout import Coordinate, DefaultProblem, Layout, Variable
+from datagen.store.ugrid import MESH_VARIABLES
+from datagen.store.writer import IDENTITY_VARIABLES
 
 __all__ = ["ArrayDescription", "import_netcdf", "save_dataset"]
 
-_SPACE = ("x", "y")
-_DIMENSIONS = ("sample", "time", *_SPACE)
-_RESERVED = ("title", "domain_length", "format", "config", "identity", "equation", "imported", "length", "Conventions")
-# Places that were stored in float32 are right to about a tenth of this share of the domain.
-_ROUNDING = 1e-6
-# A length is given with some digits only; the end point of a grid of 8192 points is a share of 1e-4.
-_DIGITS = 1e-5
+_DIMENSIONS = ("sample", "time", *SPACE)
+_RESERVED = (
+    *("title", "domain_length", "format", "config", "identity", "equation", "imported", "length", "Conventions"),
+    *("lengths", "boundary", "problem"),
+)
+_MOST_FRAMES = 10
+"""Frames that are predicted by default."""
 
 
 def warn(text: str) -> None:
@@ -57,13 +61,25 @@ class ArrayDescription:
     Attributes:
         equation: what they are solutions of, in one word such as "kuramoto-sivashinsky"; a run is evaluated on data of
             its own equation only.
-        length: L; None: from the coordinate x.
+        length: of each periodic axis; None: from its coordinate.
         constants: numbers that hold for all samples, such as {"nu": 0.1}, kept as attributes of the file.
+        boundary: what the ends of all axes are, or of each by its name: "periodic", "wall" or "open".
+        extent: the two ends of an axis by its name, where they are not its first and last point.
+        inputs: fields that are given, of the problem that is learnt by default; none for no default.
+        targets: fields that are predicted.
+        static: fields constant in time that are given too.
+        parameters: numbers of a sample that are given too.
     """
 
     equation: str
     length: float | None = None
     constants: Mapping[str, float] = field(default_factory=dict)
+    boundary: Mapping[str, Boundary] | Boundary = "periodic"
+    extent: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    inputs: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ()
+    static: tuple[str, ...] = ()
+    parameters: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         an_equation(self.equation)
@@ -90,7 +106,7 @@ def save_dataset(
     float64 where float32 would lose their deviations; numbers of a sample in float64.
 
     Args:
-        source: variables with the dimensions `sample`, `time`, `x`, `y`, in any order.
+        source: variables with the dimensions `sample`, `time`, `x`, `y`, `z`, in any order.
         out: the file to make.
         description: what the arrays do not say.
         progress: called with (samples done, samples).
@@ -100,25 +116,27 @@ def save_dataset(
         InputError: dimensions, coordinates or variables that do not fit, a grid that has the end point of its period,
             values that are not finite, or a folder that cannot be written to.
     """
-    if str(source.attrs.get("format", "")) == FORMAT:
+    if str(source.attrs.get("format", "")).startswith("kitipde dataset"):
         # Taken from a data set of ours: a new one counts for itself.
         source = source.drop_vars([name for name in IDENTITY_VARIABLES if name in source.variables])
-    length = _length(source, description)
-    grid = tuple(axis for axis in _SPACE if axis in source.dims)
-    variables = tuple(_variable(str(name), array, grid) for name, array in source.data_vars.items())
+    grid = grid_of(source, description)
+    timed = any("time" in array.dims for array in source.data_vars.values())
+    variables = tuple(_variable(str(name), array, grid.names, timed) for name, array in source.data_vars.items())
     own = [variable for variable in variables if variable.per_sample and variable.is_field]
     if not own:
         raise InputError(
             f"no variable is a field of each sample, with the dimensions sample and x (found: {_found(source)})"
         )
-    coordinates = (*_times(source), *_axes(source, length))
+    settings = {"equation": description.equation, "imported": True, **_sides(grid), **description.constants}
     layout = Layout(
         description.equation,
-        json.dumps({"equation": description.equation, "imported": True, "length": length, **description.constants}),
-        coordinates,
+        json.dumps(settings),
+        grid,
         variables,
-        {"title": f"imported: {description.equation}", "domain_length": length, **description.constants},
+        {"title": f"imported: {description.equation}", **description.constants},
+        tuple(_times(source)),
         {variable.name: _values(source, variable) for variable in variables if not variable.per_sample},
+        _problem(description, source),
     )
     per_sample = [variable for variable in variables if variable.per_sample]
 
@@ -158,7 +176,7 @@ def import_netcdf(
     """
     a_file(path)
     with _opened(path) as source:
-        if str(source.attrs.get("format", "")) == FORMAT:
+        if str(source.attrs.get("format", "")).startswith("kitipde dataset"):
             raise InputError(f"{path} is a data set of ours already: nothing has to be imported")
         source = renamed(source, names or {}, path, remark)
         for name in variables:
@@ -171,7 +189,7 @@ def import_netcdf(
 
 
 def _without_end_point(source: xarray.Dataset, axis: str) -> xarray.Dataset:
-    if axis not in source.dims or axis not in _SPACE or "sample" not in source.dims:
+    if axis not in source.dims or axis not in SPACE or "sample" not in source.dims:
         raise InputError(f"--drop-endpoint {axis}: the data have no axis of this name (found: {_found(source)})")
     few = source.isel(sample=few_of(source.sizes["sample"]))
     along = {
@@ -203,9 +221,32 @@ def _opened(path: Path) -> xarray.Dataset:
         raise InputError(f"{path} cannot be read as NetCDF: {shorten(str(error), 200, placeholder=' …')}") from error
 
 
-def _variable(name: str, array: xarray.DataArray, grid: tuple[str, ...]) -> Variable:
+def _sides(grid: Grid) -> dict[str, object]:
+    """The grid in the settings of the file."""
+    lengths = list(grid.lengths)
+    sides: dict[str, object] = {"length": lengths[0]} if len(set(lengths)) == 1 else {"lengths": lengths}
+    if not grid.periodic:
+        sides["boundary"] = [" ".join(axis.boundary) for axis in grid.axes]
+    return sides
+
+
+def _problem(description: ArrayDescription, source: xarray.Dataset) -> DefaultProblem | None:
+    """The problem that the description names."""
+    given, wanted, d = description.inputs, description.targets, description
+    if not (given or wanted or d.static or d.parameters):
+        return None
+    if not (given and wanted):
+        raise InputError("a default problem needs its inputs and its targets")
+    for name in (*given, *wanted, *d.static, *d.parameters):
+        if name not in source.data_vars:
+            raise unknown("variable", name, map(str, source.data_vars))
+    frames = source.sizes["time"] - 1 if all("time" in source[name].dims for name in wanted) else 1
+    return DefaultProblem(given, wanted, d.static, d.parameters, 1, max(1, min(frames, _MOST_FRAMES)))
+
+
+def _variable(name: str, array: xarray.DataArray, grid: tuple[str, ...], timed: bool) -> Variable:
     dims = tuple(one for one in _DIMENSIONS if one in array.dims)
-    space = tuple(one for one in dims if one in _SPACE)
+    space = tuple(one for one in dims if one in SPACE)
     is_field = bool(space) and space == grid and ("sample" in dims or "time" not in dims)
     if len(dims) != array.ndim or not (is_field or dims == ("sample",)):
         places = ", ".join(grid)
@@ -221,59 +262,15 @@ def _variable(name: str, array: xarray.DataArray, grid: tuple[str, ...]) -> Vari
     if array.dtype.kind not in "fiub":
         raise InputError(f"variable '{name}' is of the type {array.dtype} (allowed: real numbers)")
     units, words = (str(array.attrs.get(key, default)) for key, default in (("units", "1"), ("long_name", name)))
-    return Variable(name, dims, units, words, "float32" if space else "float64")
+    role = None
+    if space:
+        role = "mask" if array.dtype.kind == "b" else "static" if timed and "time" not in dims else None
+    numbers = "float32" if space else "float64"
+    return Variable(name, dims, units, words, numbers, role=role, vector=str(array.attrs.get("vector", "")))
 
 
 def _values(source: xarray.Dataset, variable: Variable) -> np.ndarray:
     return source[variable.name].transpose(*variable.dims).to_numpy()
-
-
-def _length(source: xarray.Dataset, description: ArrayDescription) -> float:
-    """L from the description, or from the steps of x; both must agree."""
-    if "sample" not in source.dims or "x" not in source.dims:
-        raise InputError(f"the dimensions sample and x are needed (found: {_found(source)})")
-    for name in ("sample", "x"):
-        if source.sizes[name] < 1:
-            raise InputError(f"the dimension {name} is empty")
-    points = source.sizes["x"]
-    if source.sizes.get("y", points) != points:
-        raise InputError(f"the grid has {points} points along x and {source.sizes['y']} along y (allowed: a square)")
-    length = description.length
-    for axis in _SPACE:
-        if axis not in source.coords or axis not in source.dims:
-            continue
-        steps = np.diff(_numbers(source, axis))
-        found = points * float(steps.mean()) if len(steps) else 0.0
-        if not len(steps) or found <= 0 or np.ptp(steps) > _ROUNDING * found:
-            raise InputError(f"the coordinate {axis} is not equally spaced and rising, which a periodic grid is")
-        length = found if length is None else length
-        if abs(found - length) > _DIGITS * length:
-            raise InputError(_misfit(axis, points, found, length))
-    if length is None:
-        raise InputError("the length of the domain is not known: give x a coordinate, or say the length")
-    return length
-
-
-def _misfit(axis: str, points: int, found: float, length: float) -> str:
-    text = f"{points} steps along {axis} make {found:.6g}, not the length {length:.6g}"
-    if np.isclose(found * (points - 1) / points, length, rtol=1e-4):
-        return (
-            f"{text}: leave out the end point of the grid, which on a periodic domain is the first one again "
-            f"(--drop-endpoint {axis}; in Python source.isel({axis}=slice(-1)))"
-        )
-    return text
-
-
-def _axes(source: xarray.Dataset, length: float) -> list[Coordinate]:
-    axes = []
-    for axis in _SPACE:
-        if axis in source.dims:
-            points = source.sizes[axis]
-            start = float(_numbers(source, axis)[0]) if axis in source.coords else 0.0
-            places = start + length * np.arange(points) / points
-            units = str(source[axis].attrs.get("units", "1")) if axis in source.coords else "1"
-            axes.append(Coordinate(axis, places, units, "position", axis.upper()))
-    return axes
 
 
 def _times(source: xarray.Dataset) -> list[Coordinate]:
@@ -281,17 +278,10 @@ def _times(source: xarray.Dataset) -> list[Coordinate]:
         if "time" in source.dims:
             raise InputError("the frames have no instants: give the dimension time a coordinate")
         return []
-    instants = _numbers(source, "time")
+    instants = numbers(source, "time")
     if instants.ndim > 1 or not (np.diff(np.atleast_1d(instants)) > 0).all():
         raise InputError("the coordinate time is not rising")
     return [Coordinate("time", instants, str(source["time"].attrs.get("units", "1")), "time", "T")]
-
-
-def _numbers(source: xarray.Dataset, name: str) -> Float64[np.ndarray, "..."]:
-    values = source[name].to_numpy()
-    if values.dtype.kind not in "fiu" or not np.isfinite(values).all():
-        raise InputError(f"the coordinate {name} holds {values.dtype} (allowed: finite numbers)")
-    return values.astype(np.float64)
 
 
 def _found(source: xarray.Dataset) -> str:

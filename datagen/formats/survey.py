@@ -11,6 +11,7 @@ import numpy as np
 from datagen.errors import InputError
 from datagen.formats.precision import Precision, is_wide
 from datagen.formats.seams import Seam
+from datagen.geometry import Grid
 from datagen.store.ingest import PIECE_BYTES, refuse_not_finite
 from datagen.store.layout import Layout, Variable
 
@@ -106,7 +107,8 @@ class _Look:
 
     def __init__(self, layout: Layout, values: Mapping[str, np.ndarray]) -> None:
         self._fields = [one for one in layout.variables if one.per_sample and one.is_field]
-        periodic = [one.name for one in layout.coordinates if one.axis in ("X", "Y", "Z")]
+        axes = layout.geometry.axes if isinstance(layout.geometry, Grid) else ()
+        periodic = [axis.name for axis in axes if axis.periodic]
         self.precisions = {
             one.name: Precision(one.dims[1] == "time")
             for one in self._fields

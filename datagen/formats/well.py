@@ -17,6 +17,7 @@ import numpy as np
 
 from datagen.equations.stored import constants, main_field
 from datagen.errors import InputError
+from datagen.geometry import Grid
 from datagen.store.reader import Dataset
 from datagen.store.writer import atomic_path
 
@@ -53,7 +54,7 @@ def export_well(data: Dataset, out: Path, progress: Callable[[int, int], None] |
             **numbers,
         )
         _dimensions(file, data, axes, times)
-        _periodic_boundaries(file, data, axes)
+        _boundaries(file, data)
         _scalars(file, numbers)
         fields = _fields(file, [name, *(["source"] if "source" in data.fields else [])], [], [])
         shape = (data.samples, len(times), *data.grid)
@@ -78,15 +79,24 @@ def _dimensions(file: h5py.File, data: Dataset, axes: list[str], times: np.ndarr
         values.attrs.update(sample_varying=False, time_varying=False)
 
 
-def _periodic_boundaries(file: h5py.File, data: Dataset, axes: list[str]) -> None:
+def _boundaries(file: h5py.File, data: Dataset) -> None:
+    """A group for each axis whose two ends are alike, or else for each of its ends."""
+    assert isinstance(data.geometry, Grid)
     group = file.create_group("boundary_conditions")
-    for axis in axes:
-        mask = np.zeros(len(data.coordinates[axis]), dtype=bool)
-        mask[[0, -1]] = True
-        boundary = group.create_group(f"{axis}_periodic")
-        boundary.attrs.update(associated_dims=[axis], bc_type="PERIODIC", sample_varying=False, time_varying=False)
-        boundary.attrs["associated_fields"] = np.array([], dtype=h5py.string_dtype())
-        boundary.create_dataset("mask", data=mask)
+    for axis in data.geometry.axes:
+        lower, upper = axis.boundary
+        ends = [(f"{axis.name}_{lower}", lower, [0, -1])]
+        if lower != upper:
+            ends = [(f"{axis.name}_lower_{lower}", lower, [0]), (f"{axis.name}_upper_{upper}", upper, [-1])]
+        for name, kind, places in ends:
+            mask = np.zeros(axis.points, dtype=bool)
+            mask[places] = True
+            boundary = group.create_group(name)
+            boundary.attrs.update(
+                associated_dims=[axis.name], bc_type=kind.upper(), sample_varying=False, time_varying=False
+            )
+            boundary.attrs["associated_fields"] = np.array([], dtype=h5py.string_dtype())
+            boundary.create_dataset("mask", data=mask)
 
 
 def _scalars(file: h5py.File, constants: dict[str, float]) -> None:

@@ -7,7 +7,8 @@ import numpy as np
 
 from datagen.equations.stored import constants
 from datagen.errors import InputError
-from datagen.geometry.mesh import NODE_TYPES, Mesh
+from datagen.geometry import Axis, Grid, Mesh
+from datagen.geometry.mesh import NODE_TYPES
 from datagen.store.reader import Dataset
 from datagen.store.writer import atomic_path
 
@@ -21,7 +22,9 @@ _FRAMES = 4
 
 
 def draw(data: Dataset, path: Path) -> None:
-    """Draw lines (1-D) or maps (2-D, or a mesh near its airfoil) of the first samples, frames from first to last.
+    """Draw the first samples, frames from first to last: lines in 1-D, maps in 2-D and of a mesh near its airfoil.
+
+    In 3-D a map is the slice through the middle of the last axis.
 
     Args:
         data: an open dataset.
@@ -36,12 +39,12 @@ def draw(data: Dataset, path: Path) -> None:
     kinds = FigureCanvasAgg(Figure()).get_supported_filetypes()
     if path.suffix[1:] not in kinds:
         raise InputError(f"no picture format '{path.suffix}' (allowed: {', '.join(sorted(kinds))})")
-    if len(data.grid) > 2:
-        raise InputError(f"{data.path} has a grid of {len(data.grid)} axes (allowed for pictures: 1 or 2)")
     if data.mesh is not None:
         figure = _mesh_maps(data, data.mesh, Figure)
+    elif len(data.grid) == 1:
+        figure = _lines(data, Figure)
     else:
-        figure = _lines(data, Figure) if len(data.grid) == 1 else _maps(data, Figure)
+        figure = _maps(data, Figure)
     numbers = [f"{each.symbol} = {each.value:g} {each.units}".removesuffix(" 1") for each in constants(data)]
     figure.suptitle(", ".join([f"{data.path.name}: {data.equation}", *numbers]), fontsize="medium")
     with atomic_path(path) as temporary:
@@ -52,7 +55,8 @@ def _lines(data: Dataset, new_figure: type) -> "Figure":
     rows = min(_SAMPLES, data.samples)
     figure = new_figure(figsize=(8, 2.2 * rows + 0.6), layout="constrained")
     panels = figure.subplots(rows, 1, sharex=True, squeeze=False)[:, 0]
-    places = data.coordinates["x"]
+    (name_across,) = data.geometry.names
+    places = data.coordinates[name_across]
     for index, axes in enumerate(panels):
         for name, dims in data.fields.items():
             frames = _chosen(len(data.times)) if "time" in dims and data.times is not None else [None]
@@ -61,7 +65,7 @@ def _lines(data: Dataset, new_figure: type) -> "Figure":
         axes.set_ylabel(f"sample {index}")
     # Outside, where it hides no line.
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right upper", fontsize="small")
-    panels[-1].set_xlabel("x")
+    panels[-1].set_xlabel(name_across)
     return figure
 
 
@@ -72,22 +76,42 @@ def _maps(data: Dataset, new_figure: type) -> "Figure":
         frames = _chosen(len(data.times)) if "time" in dims and data.times is not None else [None]
         columns += [(name, frame) for frame in frames]
     rows = min(_SAMPLES, data.samples)
-    figure = new_figure(figsize=(2.5 * len(columns) + 0.8, 2.3 * rows + 0.7), layout="constrained")
+    assert isinstance(data.geometry, Grid)
+    across, up = data.geometry.axes[:2]
+    # A panel has the domain's shape, as far as a page allows.
+    high = min(max(up.length / across.length, 0.4), 2.5)
+    wide = 2.5 / max(high, 1.0)
+    figure = new_figure(figsize=(wide * len(columns) + 0.8, 2.3 * min(high, 1.0) * rows + 0.9), layout="constrained")
     panels = figure.subplots(rows, len(columns), squeeze=False)
     for index, line in enumerate(panels):
         images = [_image(data, name, index, frame) for name, frame in columns]
         for name in data.fields:
             members = [place for place, (own, _) in enumerate(columns) if own == name]
             scale = _scale([images[place] for place in members])
-            # Arrays have x first; pictures have it across.
-            shown = [line[place].imshow(images[place].T, origin="lower", **scale) for place in members]
+            shown = [_map(line[place], images[place], across, up, scale) for place in members]
             figure.colorbar(shown[0], ax=[line[place] for place in members], shrink=0.85)
         line[0].set_ylabel(f"sample {index}", fontsize="small")
+        for axes in line:
+            axes.set_aspect("equal" if high == up.length / across.length else "auto")
         for axes, column in zip(line, columns, strict=True):
             axes.set(xticks=[], yticks=[])
             if index == 0:
                 axes.set_title(_title(data, *column), fontsize="small")
     return figure
+
+
+def _map(panel: Any, image: np.ndarray, across: Axis, up: Axis, scale: dict[str, Any]) -> Any:
+    """One field; arrays have x first, pictures have it across. The points need not be equally spaced."""
+    edges = (_edges(axis) for axis in (across, up))
+    return panel.pcolormesh(*edges, image.T, **scale)
+
+
+def _edges(axis: Axis) -> np.ndarray:
+    """Where the part of the axis ends that is nearest to each point."""
+    if axis.periodic:
+        step = axis.length / axis.points
+        return axis.coordinates[0] - step / 2 + step * np.arange(axis.points + 1)
+    return axis.extent[0] + np.concatenate([[0.0], np.cumsum(axis.weights)])
 
 
 def _scale(images: list[np.ndarray]) -> dict[str, Any]:
@@ -132,10 +156,12 @@ def _image(data: Dataset, name: str, index: int, frame: int | None) -> np.ndarra
     """A sample's field, at one instant if it has time; what all samples share has no axis of samples."""
     if data.fields[name][0] != "sample":
         whole = data.read(name)
-        return whole if frame is None else whole[frame]
-    if frame is None:
-        return data.read(name, [index])[0]
-    return data.read(name, [index], slice(frame, frame + 1))[0, 0]
+        image = whole if frame is None else whole[frame]
+    elif frame is None:
+        image = data.read(name, [index])[0]
+    else:
+        image = data.read(name, [index], slice(frame, frame + 1))[0, 0]
+    return image[..., image.shape[-1] // 2] if image.ndim == 3 else image
 
 
 def _chosen(frames: int) -> list[int]:
@@ -143,5 +169,8 @@ def _chosen(frames: int) -> list[int]:
 
 
 def _title(data: Dataset, name: str, frame: int | None) -> str:
-    """The field, and the instant if it has time."""
+    """The field, and the instant if it has time; in 3-D the slice."""
+    if len(data.grid) == 3:
+        axis = data.geometry.names[2]
+        name = f"{name}, {axis} = {float(data.coordinates[axis][data.grid[2] // 2]):.3g}"
     return name if frame is None or data.times is None else f"{name}, t = {float(data.times[frame]):.4g}"

@@ -95,7 +95,8 @@ def meshgraphnets(
 @app.command()
 def netcdf(
     file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="NetCDF with the dimensions sample, x (y, time), or others renamed.")
+        Path,
+        typer.Argument(metavar="FILE", help="NetCDF with the dimensions sample, x (y, z, time), or others renamed."),
     ],
     out: Annotated[Path, typer.Option(metavar="FILE", help="The dataset to write.")],
     equation: Annotated[str, typer.Option(help="What the fields are solutions of, in one word.")],
@@ -109,15 +110,28 @@ def netcdf(
     variable: Annotated[
         list[str] | None, typer.Option(help="Take this variable, by its new name; may be repeated; all if left out.")
     ] = None,
-    length: Annotated[str, typer.Option(help="Side of the domain; empty: from the coordinate x.")] = "",
+    boundary: Annotated[
+        str,
+        typer.Option(
+            metavar="KIND|AXIS=KIND,…", help="What the axes' ends are: periodic, wall or open; x=periodic,y=wall."
+        ),
+    ] = "periodic",
+    length: Annotated[str, typer.Option(help="Of each periodic axis; empty: from its coordinate.")] = "",
+    inputs: Annotated[
+        str, typer.Option(metavar="A,B", help="Fields that are given, of what is learnt by default.")
+    ] = "",
+    targets: Annotated[str, typer.Option(metavar="A,B", help="Fields that are predicted.")] = "",
+    static: Annotated[str, typer.Option(metavar="A,B", help="Fields constant in time that are given too.")] = "",
+    parameters: Annotated[str, typer.Option(metavar="A,B", help="Numbers of each sample that are given too.")] = "",
     constant: Annotated[
         list[str] | None, typer.Option(metavar="NAME=VALUE", help="A number of the equation; may be repeated.")
     ] = None,
     drop_endpoint: DropEndpoint = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the dataset.")] = False,
 ) -> None:
-    """Your own fields on a uniform periodic grid, from any NetCDF or HDF5 file that xarray opens."""
+    """Your own fields on a grid of one to three axes, from any NetCDF or HDF5 file that xarray opens."""
     from datagen.checks import parse_number
+    from datagen.formats.axes import boundaries
     from datagen.formats.netcdf import ArrayDescription, import_netcdf
 
     refuse_taken(out, overwrite, file)
@@ -125,7 +139,16 @@ def netcdf(
     constants = {
         name: parse_number(name, text) for name, text in (_assigned("constant", each) for each in constant or ())
     }
-    description = ArrayDescription(equation, parse_number("length", length) if length else None, constants)
+    description = ArrayDescription(
+        equation,
+        parse_number("length", length) if length else None,
+        constants,
+        boundaries(boundary),
+        inputs=_names(inputs),
+        targets=_names(targets),
+        static=_names(static),
+        parameters=_names(parameters),
+    )
     with progress("import", "samples") as show:
         import_netcdf(
             file,
@@ -138,6 +161,10 @@ def netcdf(
             tuple(drop_endpoint or ()),
         )
     wrote(out)
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 def _assigned(option: str, text: str) -> tuple[str, str]:

@@ -54,7 +54,7 @@ def _document(data: "Dataset", verified: bool) -> dict[str, Any]:
         "samples": data.samples,
         "grid": list(data.grid),
         "mesh": None if data.mesh is None else data.mesh.dimensions,
-        "length": data.length,
+        "axes": _axes(data),
         "times": None if data.times is None else data.times.tolist(),
         "bytes": data.path.stat().st_size,
         "identity": data.identity,
@@ -64,6 +64,7 @@ def _document(data: "Dataset", verified: bool) -> dict[str, Any]:
         "fields": {
             name: {
                 "dims": list(dims),
+                "role": data.role(name),
                 "units": data.description(name).get("units", ""),
                 "dtype": str(data.dtype(name)),
                 **asdict(field_statistics(data, name)),
@@ -72,7 +73,27 @@ def _document(data: "Dataset", verified: bool) -> dict[str, Any]:
         },
         "seams": dict(data.seams),
         "parameters": list(data.parameters),
+        "problem": None if data.problem is None else asdict(data.problem),
     }
+
+
+def _axes(data: "Dataset") -> list[dict[str, Any]]:
+    """Each axis of a grid; none of a mesh."""
+    from datagen.geometry import Grid
+
+    if not isinstance(data.geometry, Grid):
+        return []
+    return [
+        {
+            "name": axis.name,
+            "points": axis.points,
+            "extent": list(axis.extent),
+            "boundary": list(axis.boundary),
+            "units": axis.units,
+            "uniform": axis.uniform,
+        }
+        for axis in data.geometry.axes
+    ]
 
 
 def _plain(value: Any) -> Any:
@@ -92,13 +113,13 @@ def _for_programs(value: Any) -> Any:
 def _show(document: dict[str, Any]) -> None:
     times, mesh = document["times"], document["mesh"]
     seams = {f"seam_{axis}": (f"border of {axis}", text) for axis, text in document["seams"].items()}
-    hidden = {"domain_length", *seams}
+    hidden = {"domain_length", "problem", *seams}
     wide = ", ".join(name for name, field in document["fields"].items() if field["dtype"] == "float64")
     rows = [
         ["equation", document["equation"]],
         ["samples", str(document["samples"])],
         ["grid", " × ".join(map(str, document["grid"]))] if mesh is None else ["mesh", _cells(mesh)],
-        ["domain length", f"{document['length']:.6g}"],
+        *([axis["name"], _extent(axis)] for axis in document["axes"]),
         ["times", "none" if times is None else _times(times)],
         ["size", f"{document['bytes'] / 1e6:.2f} MB"],
         ["identity", document["identity"][:16]],
@@ -107,6 +128,7 @@ def _show(document: dict[str, Any]) -> None:
         *([name, str(value)] for name, value in document["attributes"].items() if name not in hidden),
         ["also of each sample", ", ".join(document["parameters"])],
         ["fields", "; ".join(f"{name} [{', '.join(each['dims'])}]" for name, each in document["fields"].items())],
+        *([["learnt by default", _learnt(document["problem"])]] if document["problem"] else []),
     ]
     show_table(document["file"], ["", ""], rows, texts=(0, 1))
     columns = {"mean": "mean", "std": "deviation", "min": "least", "max": "greatest"}
@@ -118,6 +140,23 @@ def _show(document: dict[str, Any]) -> None:
     ]
     print()
     show_table("Statistics", ["field", *columns, "samples"], lines)
+
+
+def _extent(axis: dict[str, Any]) -> str:
+    low, high = axis["extent"]
+    units = "" if axis["units"] in ("", "1") else f" {axis['units']}"
+    kinds = dict.fromkeys(axis["boundary"])
+    spacing = "" if axis["uniform"] else ", unevenly spaced"
+    return f"{low:.6g} to {high:.6g}{units}, {' and '.join(kinds)}, {axis['points']} points{spacing}"
+
+
+def _learnt(problem: dict[str, Any]) -> str:
+    def told(names: list[str], frames: int) -> str:
+        return ", ".join(names) + (f" ({frames} frames)" if frames > 1 else "")
+
+    beside = [*problem["static"], *problem["parameters"]]
+    given = told(problem["inputs"], problem["input_frames"]) + (f" with {', '.join(beside)}" if beside else "")
+    return f"{given} → {told(problem['targets'], problem['output_frames'])}"
 
 
 def _times(times: list[float]) -> str:

@@ -24,10 +24,11 @@ from datagen.formats.meshgraphnets.momentum import Decision, decide
 from datagen.formats.meshgraphnets.tfrecord import Record, RecordFile
 from datagen.formats.precision import is_wide
 from datagen.formats.survey import surveyed
-from datagen.geometry.mesh import CONVENTIONS, Mesh, node_field
+from datagen.geometry import Mesh
 from datagen.store.ingest import ingest, ingested
 from datagen.store.layout import Coordinate, Layout, Variable
 from datagen.store.parts import forget_parts
+from datagen.store.ugrid import mesh_values, node_field
 
 __all__ = ["MeshGraphNets", "Selection", "import_meshgraphnets"]
 
@@ -192,10 +193,11 @@ class MeshGraphNets:
         """What the data set holds: the mesh, the fields by component, each trajectory's split and record."""
         timed = bool(self.selection.step or self.meta.step)
         times = Coordinate("time", self.step * self.frames, "s" if timed else "1", "time since the first frame", "T")
-        variables: list[Variable] = [*self.mesh.variables]
+        variables: list[Variable] = []
         for name in self._dynamic():
             for part in self._parts(name):
-                variables.append(node_field(part, _UNITS.get(name, "1"), part.replace("_", " ")))
+                vector = name if part != name else ""
+                variables.append(node_field(part, _UNITS.get(name, "1"), part.replace("_", " "), vector))
         splits = {"flag_values": np.arange(3, dtype=np.int8), "flag_meanings": "train valid test"}
         variables.append(Variable("split", ("sample",), "1", "published split", "int8", splits))
         variables.append(Variable("record", ("sample",), "1", "number of the record in its split", "int32"))
@@ -212,18 +214,15 @@ class MeshGraphNets:
         return Layout(
             equation=self.name,
             config=json.dumps(config, sort_keys=True),
+            geometry=self.mesh,
             coordinates=(times,),
             variables=tuple(variables),
             attributes={
-                "Conventions": CONVENTIONS,
                 "title": f"imported from {self.folder.resolve().name}",
-                "domain_length": self.mesh.extent,
                 "raw_frames": f"{self.frames[0]} to {self.frames[-1]} by {self.selection.stride}",
                 "raw_frame_interval": self.step,
                 **({"velocity_source": decision.text} if decision.text else {}),
             },
-            shared=self.mesh.values,
-            dimensions=self.mesh.dimensions,
         )
 
     @property
@@ -308,8 +307,8 @@ class MeshGraphNets:
 
     def _same_mesh(self, values: Mapping[str, memoryview], row: int) -> None:
         mesh = self._mesh(values)
-        same = all(np.array_equal(one, self.mesh.values[name]) for name, one in mesh.values.items())
-        if not same:
+        first, other = mesh_values(self.mesh), mesh_values(mesh)
+        if not all(np.array_equal(first[name], values) for name, values in other.items()):
             raise InputError(
                 f"{self._where(row)} has another mesh than the first ({len(mesh.x)} nodes, {len(self.mesh.x)} there): "
                 "a data set keeps one mesh for all samples"
