@@ -11,7 +11,7 @@ from datagen.errors import InputError, unknown
 from datagen.geometry import Axis, Grid
 from datagen.geometry.axis import BOUNDARIES, Boundary
 
-__all__ = ["SPACE", "boundaries", "grid_of", "numbers"]
+__all__ = ["SPACE", "boundaries", "found", "grid_of", "numbers"]
 
 SPACE = ("x", "y", "z")
 """Dimensions of space, in the order of a field's axes."""
@@ -61,7 +61,7 @@ def grid_of(source: xarray.Dataset, description: _Description) -> Grid:
     """
     names = [axis for axis in SPACE if axis in source.dims]
     if "sample" not in source.dims or "x" not in names:
-        raise InputError(f"the dimensions sample and x are needed (found: {', '.join(map(str, source.dims))})")
+        raise InputError(f"the dimensions sample and x are needed (found: {found(source)})")
     for name in ("sample", *names):
         if source.sizes[name] < 1:
             raise InputError(f"the dimension {name} is empty")
@@ -121,6 +121,17 @@ def _misfit(axis: str, points: int, found: float, length: float) -> str:
             f"(--drop-endpoint {axis}; in Python source.isel({axis}=slice(-1)))"
         )
     return text
+
+
+def found(source: xarray.Dataset) -> str:
+    """The variables and their dimensions, in words."""
+    return (
+        "; ".join(
+            f"{name} ({', '.join(f'{dim} of {size}' for dim, size in array.sizes.items())})"
+            for name, array in source.data_vars.items()
+        )
+        or "nothing"
+    )
 
 
 def numbers(source: xarray.Dataset, name: str) -> Float64[np.ndarray, "..."]:

@@ -28,7 +28,7 @@ import xarray
 from datagen.checks import a_file, an_equation, finite, positive
 from datagen.errors import InputError, UnreadableError, unknown
 from datagen.files import LOCKED, is_locked
-from datagen.formats.axes import SPACE, grid_of, numbers
+from datagen.formats.axes import SPACE, found, grid_of, numbers
 from datagen.formats.renaming import renamed
 from datagen.formats.survey import few_of, refuse_other_end_point, surveyed
 from datagen.geometry import Grid
@@ -125,7 +125,7 @@ def save_dataset(
     own = [variable for variable in variables if variable.per_sample and variable.is_field]
     if not own:
         raise InputError(
-            f"no variable is a field of each sample, with the dimensions sample and x (found: {_found(source)})"
+            f"no variable is a field of each sample, with the dimensions sample and x (found: {found(source)})"
         )
     settings = {"equation": description.equation, "imported": True, **_sides(grid), **description.constants}
     layout = Layout(
@@ -190,7 +190,7 @@ def import_netcdf(
 
 def _without_end_point(source: xarray.Dataset, axis: str) -> xarray.Dataset:
     if axis not in source.dims or axis not in SPACE or "sample" not in source.dims:
-        raise InputError(f"--drop-endpoint {axis}: the data have no axis of this name (found: {_found(source)})")
+        raise InputError(f"--drop-endpoint {axis}: the data have no axis of this name (found: {found(source)})")
     few = source.isel(sample=few_of(source.sizes["sample"]))
     along = {
         str(name): (array.transpose("sample", ...).to_numpy(), array.transpose("sample", ...).dims.index(axis))
@@ -282,13 +282,3 @@ def _times(source: xarray.Dataset) -> list[Coordinate]:
     if instants.ndim > 1 or not (np.diff(np.atleast_1d(instants)) > 0).all():
         raise InputError("the coordinate time is not rising")
     return [Coordinate("time", instants, str(source["time"].attrs.get("units", "1")), "time", "T")]
-
-
-def _found(source: xarray.Dataset) -> str:
-    return (
-        "; ".join(
-            f"{name} ({', '.join(f'{dim} of {size}' for dim, size in array.sizes.items())})"
-            for name, array in source.data_vars.items()
-        )
-        or "nothing"
-    )

@@ -19,6 +19,7 @@ __all__ = ["draw"]
 
 _SAMPLES = 3
 _FRAMES = 4
+_COLUMNS = 8
 
 
 def draw(data: Dataset, path: Path) -> None:
@@ -70,33 +71,39 @@ def _lines(data: Dataset, new_figure: type) -> "Figure":
 
 
 def _maps(data: Dataset, new_figure: type) -> "Figure":
-    """One column per field without time, one per chosen frame of a field with time; one row per sample."""
-    columns: list[tuple[str, int | None]] = []
-    for name, dims in data.fields.items():
-        frames = _chosen(len(data.times)) if "time" in dims and data.times is not None else [None]
-        columns += [(name, frame) for frame in frames]
-    rows = min(_SAMPLES, data.samples)
+    """A row per sample and field, a column per chosen frame; of few fields a row per sample, all fields in it."""
+    frames = {
+        name: _chosen(len(data.times)) if "time" in dims and data.times is not None else [None]
+        for name, dims in data.fields.items()
+    }
+    samples = range(min(_SAMPLES, data.samples))
+    columns = [(name, frame) for name, own in frames.items() for frame in own]
+    if len(columns) <= _COLUMNS:
+        rows = [(sample, columns) for sample in samples]
+    else:
+        rows = [(sample, [(name, frame) for frame in own]) for sample in samples[:2] for name, own in frames.items()]
     assert isinstance(data.geometry, Grid)
     across, up = data.geometry.axes[:2]
     # A panel has the domain's shape, as far as a page allows.
-    high = min(max(up.length / across.length, 0.4), 2.5)
-    wide = 2.5 / max(high, 1.0)
-    figure = new_figure(figsize=(wide * len(columns) + 0.8, 2.3 * min(high, 1.0) * rows + 0.9), layout="constrained")
-    panels = figure.subplots(rows, len(columns), squeeze=False)
-    for index, line in enumerate(panels):
-        images = [_image(data, name, index, frame) for name, frame in columns]
-        for name in data.fields:
-            members = [place for place, (own, _) in enumerate(columns) if own == name]
+    shape = up.length / across.length
+    high = min(max(shape, 0.4), 2.5)
+    most = max(len(own) for _, own in rows)
+    size = (2.5 / max(high, 1.0) * most + 0.8, (2.2 * min(high, 1.0) + 0.3) * len(rows) + 0.5)
+    figure = new_figure(figsize=size, layout="constrained")
+    panels = figure.subplots(len(rows), most, squeeze=False)
+    for line, (sample, own) in zip(panels, rows, strict=True):
+        images = [_image(data, name, sample, frame) for name, frame in own]
+        for name in dict.fromkeys(name for name, _ in own):
+            members = [place for place, (each, _) in enumerate(own) if each == name]
             scale = _scale([images[place] for place in members])
             shown = [_map(line[place], images[place], across, up, scale) for place in members]
             figure.colorbar(shown[0], ax=[line[place] for place in members], shrink=0.85)
-        line[0].set_ylabel(f"sample {index}", fontsize="small")
-        for axes in line:
-            axes.set_aspect("equal" if high == up.length / across.length else "auto")
-        for axes, column in zip(line, columns, strict=True):
-            axes.set(xticks=[], yticks=[])
-            if index == 0:
-                axes.set_title(_title(data, *column), fontsize="small")
+        line[0].set_ylabel(f"sample {sample}", fontsize="small")
+        for axes, column in zip(line, own, strict=False):
+            axes.set(xticks=[], yticks=[], aspect="equal" if high == shape else "auto")
+            axes.set_title(_title(data, *column), fontsize="small")
+        for axes in line[len(own) :]:
+            axes.set_visible(False)
     return figure
 
 
@@ -171,6 +178,6 @@ def _chosen(frames: int) -> list[int]:
 def _title(data: Dataset, name: str, frame: int | None) -> str:
     """The field, and the instant if it has time; in 3-D the slice."""
     if len(data.grid) == 3:
-        axis = data.geometry.names[2]
+        axis = data.geometry.names[-1]
         name = f"{name}, {axis} = {float(data.coordinates[axis][data.grid[2] // 2]):.3g}"
     return name if frame is None or data.times is None else f"{name}, t = {float(data.times[frame]):.4g}"

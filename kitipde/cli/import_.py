@@ -96,7 +96,7 @@ def meshgraphnets(
 def netcdf(
     file: Annotated[
         Path,
-        typer.Argument(metavar="FILE", help="NetCDF with the dimensions sample, x (y, z, time), or others renamed."),
+        typer.Argument(metavar="FILE", help="NetCDF with the dimensions sample, x (y, z, time), or renamed."),
     ],
     out: Annotated[Path, typer.Option(metavar="FILE", help="The dataset to write.")],
     equation: Annotated[str, typer.Option(help="What the fields are solutions of, in one word.")],

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datagen.errors import InputError
-from datagen.geometry.resampling import downsample
+from datagen.geometry import Grid, periodic_grid
 from datagen.store import Coordinate, Layout, Variable, open_dataset
 from datagen.store.verify import verify
 from datagen.store.writer import merge_files, write_file
@@ -26,17 +26,14 @@ def _layout(grid: int = 12, frames: int = 3) -> Layout:
     return Layout(
         equation="navier-stokes",
         config=json.dumps({"seed": 1}),
-        coordinates=(
-            Coordinate("time", np.arange(1.0, frames + 1), "1", "time", "T"),
-            Coordinate("x", places, "1", "position", "X"),
-            Coordinate("y", places, "1", "position", "Y"),
-        ),
+        geometry=periodic_grid((grid, grid), (1.0, 1.0)),
+        coordinates=(Coordinate("time", np.arange(1.0, frames + 1), "1", "time", "T"),),
         variables=(
             Variable("vorticity", ("sample", "time", "x", "y"), "1", "vorticity"),
             Variable("nu", ("sample",), "1", "viscosity", "float64"),
             Variable("source", ("x", "y"), "1", "source"),
         ),
-        attributes={"domain_length": 1.0, "title": "made up"},
+        attributes={"title": "made up"},
         shared={"source": np.outer(places, places)},
     )
 
@@ -62,7 +59,9 @@ def test_what_is_written_is_read(path: Path) -> None:
         np.testing.assert_array_equal(data.parameter("nu"), values["nu"])
         np.testing.assert_array_equal(data.read("source"), _layout().shared["source"].astype(np.float32))
         assert data.fields == {"vorticity": ("sample", "time", "x", "y"), "source": ("x", "y")}
-        assert (data.equation, data.samples, data.grid, data.length) == ("navier-stokes", 5, (12, 12), 1.0)
+        assert (data.equation, data.samples, data.grid) == ("navier-stokes", 5, (12, 12))
+        assert isinstance(data.geometry, Grid)
+        assert data.geometry.lengths == (1.0, 1.0)
         assert data.times is not None
         assert data.times.tolist() == [1.0, 2.0, 3.0]
 
@@ -141,14 +140,16 @@ def test_spectral_reduction_keeps_the_modes_it_can_and_drops_the_rest() -> None:
     for points in (10, 11, 12):
         y = 2 * np.pi * np.arange(points) / points
         expected = np.cos(2 * y)[:, None] * np.sin(3 * y) + 0.5
-        np.testing.assert_allclose(downsample(low + high, (points, points), "spectral"), expected, atol=1e-13)
+        np.testing.assert_allclose(
+            periodic_grid(low.shape, (1.0, 1.0)).reduce(low + high, (points, points), "spectral"), expected, atol=1e-13
+        )
 
 
 def test_spectral_reduction_at_reading_takes_any_smaller_grid(path: Path) -> None:
     with open_dataset(path) as data:
-        read = data.read("vorticity", [3], resolution=7, downsample="spectral")
+        read = data.read("vorticity", [3], resolution=(7,), downsample="spectral")
     whole = _values(5)["vorticity"].astype(np.float32)[[3]]
-    np.testing.assert_array_equal(read, downsample(whole, (7, 7), "spectral"))
+    np.testing.assert_array_equal(read, periodic_grid((12, 12), (1.0, 1.0)).reduce(whole, (7, 7), "spectral"))
 
 
 def test_merged_parts_are_the_whole(tmp_path: Path) -> None:
