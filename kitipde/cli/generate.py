@@ -1,7 +1,6 @@
 """`kitipde generate`: make a dataset."""
 
 from collections.abc import Iterator, Mapping
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -41,9 +40,11 @@ class _Commands(Mapping[str, Any]):
         self._others = others
 
     def __getitem__(self, name: str) -> Any:
-        if name in EQUATIONS and name not in self._others:
-            return _command_of(name)
-        return self._others[name]
+        if name in self._others:
+            return self._others[name]
+        from kitipde.cli.equations import command_of
+
+        return command_of(EQUATIONS[name], EQUATIONS.load(name), _make)
 
     def __iter__(self) -> Iterator[str]:
         yield from (name for name in EQUATIONS if name not in self._others)
@@ -118,13 +119,6 @@ def _shipped_recipes() -> dict[str, Path]:
     package = Path(__file__).parent.parent
     folder = next(place for place in (package / "configs", package.parent / "configs") if place.is_dir()) / "data"
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
-
-
-@cache
-def _command_of(equation: str) -> Any:
-    from kitipde.cli.equations import command_of
-
-    return command_of(EQUATIONS[equation], EQUATIONS.load(equation), _make)
 
 
 def _make(
