@@ -39,7 +39,7 @@ def test_burgers_opens_in_xarray_and_agrees_with_the_closed_form(monkeypatch: py
     with xarray.open_dataset("b.h5") as data:
         assert data.u.dims == data.u0.dims == ("sample", "x")
         assert float(data.time) == 1.0
-        assert set(data.x.attrs) == {"units", "long_name", "axis"}
+        assert set(data.x.attrs) == {"units", "long_name", "axis", "extent", "boundary"}
         assert len(set(data.seed.values.tolist())) == 8
         assert data.x.attrs["extent"].tolist() == [0.0, 2 * math.pi]
         exact = cole_hopf(torch.from_numpy(data.u0.values.astype(float)), [1.0], 0.1, 2 * math.pi)[:, 0].numpy()
