@@ -97,9 +97,11 @@ class DataConfig(Section):
             return given
         given = dict(given)
         for old, new in (("input", "inputs"), ("target", "targets")):
+            if old in given and new in given:
+                raise ValueError(f"{old} was the first edition's word for {new}: give {new} alone")
             if old in given:
                 name = given.pop(old)
-                given.setdefault(new, _FLOW if name == "flow" else name)
+                given[new] = _FLOW if name == "flow" else name
         return given
 
     @model_validator(mode="after")

@@ -37,7 +37,7 @@ def test_the_default_configuration_is_that_of_the_equation(kitipde, tmp_path, bu
         (["--set", "data.train=100"], "has 20 samples"),
         (["--set", "data.resolution=20"], "32"),
         (["--set", "model.modes=9", "--set", "data.resolution=16"], "model.modes=9: a grid of 16 points has 8 modes"),
-        (["--set", "data.target=v"], "unknown variable in data.target"),
+        (["--set", "data.targets=v"], "unknown variable in data.target"),
         (["--set", "data.output_frames=3"], "have no time axis"),
         (["--set", "model.name=oformer"], "model.name"),
         (["--config", "nowhere.yaml"], "cannot read the configuration nowhere.yaml"),
