@@ -97,10 +97,10 @@ class DataConfig(Section):
             return given
         given = dict(given)
         for old, new in (("input", "inputs"), ("target", "targets")):
-            if old in given and new in given:
-                raise ValueError(f"{old} was the first edition's word for {new}: give {new} alone")
             if old in given:
                 name = given.pop(old)
+                if new in given:
+                    raise ValueError(f"{old}={name} beside {new}={given[new]}: these are one setting, {new}")
                 given[new] = _FLOW if name == "flow" else name
         return given
 
