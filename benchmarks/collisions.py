@@ -184,8 +184,8 @@ def operator_table(repeats: int) -> list[str]:
 
 
 STEPS = {
-    "Burgers, 1024 points, batch 20": (FNOConfig(modes=16, width=64, activation="relu"), (20, 1, 1024), 256),
-    "Navier-Stokes, 32², batch 20, one frame": (FNOConfig(modes=12, width=20), (20, 10, 32, 32), 160),
+    "Burgers, 1024 points, batch 20": (FNOConfig(modes=(16,), width=64, activation="relu"), (20, 1, 1024), 256),
+    "Navier-Stokes, 32², batch 20, one frame": (FNOConfig(modes=(12,), width=20), (20, 10, 32, 32), 160),
 }
 STEP_FORMS = {
     "plain": {"kind": "plain"},
@@ -201,6 +201,7 @@ STEP_FORMS = {
 def steps(name: str, repeats: int) -> dict[str, list[float]]:
     """Time in ms of a training step of an untrained FNO with each residual, and collisions per particle."""
     from kitipde.models.fno import FNO
+    from kitipde.problem.problem import Domain
 
     # As in training.
     keep_freed_memory()
@@ -212,7 +213,7 @@ def steps(name: str, repeats: int) -> dict[str, list[float]]:
     for form, options in STEP_FORMS.items():
         torch.manual_seed(0)
         config = ResidualConfig.model_validate({"kind": "kiti", "collision_heads": heads, **options})
-        model = FNO(model_config, config, len(shape) - 2, shape[1], 1)
+        model = FNO(model_config, config, shape[1], 1, Domain.square(shape[-1], len(shape) - 2))
         key_noise(model, 0)
         optimizer = torch.optim.Adam(model.parameters(), lr=1e-5)
 

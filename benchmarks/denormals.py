@@ -26,7 +26,8 @@ from kitipde.config.load import read_config, resolve_config
 from kitipde.denormals import denormals_flushed
 from kitipde.memory import keep_freed_memory
 from kitipde.models.fno import FNO
-from kitipde.training.losses import relative_l2
+from kitipde.problem.problem import Domain
+from kitipde.training.losses import SMALLEST, relative_l2
 
 PARTS = 8
 WAYS = ("kept", "flushed")
@@ -51,10 +52,11 @@ def step_times(steps: int, points: int) -> dict[str, list[float]]:
     settings, batch = config.optimizer, config.training.batch_size
     inputs, targets = waves(200, points)
     torch.manual_seed(0)
-    model = FNO(config.model, config.residual, 1, 1, 1)
+    model = FNO(config.model, config.residual, 1, 1, Domain.square(points, 1))
     optimizer = torch.optim.Adam(
         model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
     )
+    scale, floor = torch.ones(1), torch.full((1,), SMALLEST)
     times: list[float] = []
     rows: list[float] = []
     denormal: list[float] = []
@@ -62,7 +64,7 @@ def step_times(steps: int, points: int) -> dict[str, list[float]]:
         chosen = torch.arange(step * batch, (step + 1) * batch) % len(inputs)
         start = time.process_time()
         optimizer.zero_grad(set_to_none=True)
-        relative_l2(model(inputs[chosen]), targets[chosen]).sum().backward()
+        relative_l2(model(inputs[chosen])[:, None], targets[chosen][:, None], scale, floor).sum().backward()
         optimizer.step()
         times.append(1e3 * (time.process_time() - start))
         if (step + 1) % (steps // PARTS) == 0:

@@ -19,12 +19,13 @@ from pathlib import Path
 import torch
 
 from kitipde.config import FNOConfig, ResidualConfig
-from kitipde.models import FNO
+from kitipde.models.fno import FNO
 from kitipde.optim import KO
+from kitipde.problem.problem import Domain
 
 CASES = {
-    "Burgers, width 64, modes 16, 1024 points": (FNOConfig(modes=16, width=64, activation="relu"), (20, 1, 1024)),
-    "Navier-Stokes, width 20, modes 12, 32², one frame": (FNOConfig(modes=12, width=20), (20, 10, 32, 32)),
+    "Burgers, width 64, modes 16, 1024 points": (FNOConfig(modes=(16,), width=64, activation="relu"), (20, 1, 1024)),
+    "Navier-Stokes, width 20, modes 12, 32², one frame": (FNOConfig(modes=(12,), width=20), (20, 10, 32, 32)),
 }
 FORMS: dict[str, dict | None] = {
     "Adam": None,
@@ -53,7 +54,7 @@ class Contestant:
         self.data = torch.randn(shape, generator=generator)
         self.target = torch.randn(shape[0], 1, *shape[2:], generator=generator)
         torch.manual_seed(0)
-        self.model = FNO(config, ResidualConfig(), len(shape) - 2, shape[1], 1)
+        self.model = FNO(config, ResidualConfig(), shape[1], 1, Domain.square(shape[-1], len(shape) - 2))
         # A rate that leaves the weights where they are: every step of a form does the same work.
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=1e-6, fused=True)
         options = FORMS[form]

@@ -20,8 +20,9 @@ from torch.utils._pytree import tree_leaves
 
 from kitipde.config import FNOConfig
 from kitipde.config.load import read_config, resolve_config
-from kitipde.models import rollout, spectral, transforms
-from kitipde.models.fno import FNO
+from kitipde.models import Normalised, build_model, spectral, transforms
+from kitipde.models.rollout import Stepper
+from kitipde.problem.problem import Domain, Problem
 
 PROBLEMS = {"burgers": (1, (1024,), 50), "navier-stokes": (2, (32, 32), 1), "heat": (2, (32, 32), 1)}
 PRODUCTS = {"mm", "bmm", "addmm", "baddbmm"}
@@ -54,22 +55,31 @@ def _bytes(leaves: Iterable[Any]) -> int:
     return sum(each.numel() * each.element_size() for each in leaves if isinstance(each, Tensor))
 
 
+class Rollout(torch.nn.Module):
+    """A model and how often it is applied."""
+
+    def __init__(self, model: Normalised, steps: int) -> None:
+        super().__init__()
+        self.model, self.steps = model, steps
+
+    def forward(self, window: Tensor) -> Tensor:
+        """All frames."""
+        return Stepper(self.model).run(window, self.steps)
+
+
 def count_step(problem: str, seeds: int, counter: Counter) -> int:
     """Count one step; how many of them the published run has."""
     dimension, grid, batches = PROBLEMS[problem]
     config = resolve_config(read_config(f"paper-fno-{problem}"))
     assert isinstance(config.model, FNOConfig)
     given, predicted = (10, 10) if dimension == 2 else (1, 1)
-    networks = [FNO(config.model, config.residual, dimension, given, 1) for _ in range(seeds)]
+    task = Problem(("u",), ("u",), (), (), given, predicted, Domain.square(grid[-1], dimension))
+    networks = [Rollout(build_model(config, task), predicted) for _ in range(seeds)]
     weights, buffers = torch.func.stack_module_state(networks)
-    inputs = torch.randn(seeds, config.training.batch_size, given, *grid)
+    inputs = torch.randn(seeds, config.training.batch_size, given, 1, *grid)
 
     def loss(weights: Any, buffers: Any, inputs: Tensor) -> Tensor:
-        class Called(torch.nn.Module):
-            def forward(self, window: Tensor) -> Tensor:
-                return torch.func.functional_call(networks[0], (weights, buffers), (window,))
-
-        return rollout(Called(), inputs, predicted).square().sum()
+        return torch.func.functional_call(networks[0], (weights, buffers), (inputs,)).square().sum()
 
     leaves = list(weights.values())
     optimizer = torch.optim.Adam(leaves, foreach=True)

@@ -25,6 +25,7 @@ from kitipde.config import FNOConfig, OFormerConfig, ResidualConfig, TrainingCon
 from kitipde.memory import keep_freed_memory
 from kitipde.models.fno import FNO
 from kitipde.models.oformer import OFormer
+from kitipde.problem.problem import Domain
 from kitipde.training.matrix_products import by_onednn, choose_products, error_of, gain, products_of, using_products
 from kitipde.training.provenance import provenance
 
@@ -40,17 +41,22 @@ class Case:
     batch: tuple[int, ...]
 
 
-def fno(modes: int, width: int, dimension: int, channels: int) -> Callable[[], nn.Module]:
+def fno(modes: int, width: int, points: int, dimension: int, channels: int) -> Callable[[], nn.Module]:
     """Our FNO in the original's terms."""
-    config = FNOConfig(modes=modes, width=width)
-    return lambda: FNO(config, ResidualConfig(), dimension, channels, out_channels=1)
+    config = FNOConfig(modes=(modes,), width=width)
+    return lambda: FNO(config, ResidualConfig(), channels, 1, Domain.square(points, dimension))
+
+
+def oformer(points: int) -> Callable[[], nn.Module]:
+    """On a line."""
+    return lambda: OFormer(OFormerConfig(), ResidualConfig(), 1, 1, Domain.square(points, 1))
 
 
 CASES = (
-    Case("FNO 1-D, width 64, 1024 points, batch 20", fno(16, 64, 1, 1), (20, 1, 1024)),
-    Case("FNO 1-D, width 64, 256 points, batch 20", fno(16, 64, 1, 1), (20, 1, 256)),
-    Case("FNO 2-D, width 20, 32², batch 20", fno(12, 20, 2, 10), (20, 10, 32, 32)),
-    Case("OFormer 1-D, 256 points, batch 4", lambda: OFormer(OFormerConfig(), ResidualConfig(), 1, 1), (4, 1, 256)),
+    Case("FNO 1-D, width 64, 1024 points, batch 20", fno(16, 64, 1024, 1, 1), (20, 1, 1024)),
+    Case("FNO 1-D, width 64, 256 points, batch 20", fno(16, 64, 256, 1, 1), (20, 1, 256)),
+    Case("FNO 2-D, width 20, 32², batch 20", fno(12, 20, 32, 2, 10), (20, 10, 32, 32)),
+    Case("OFormer 1-D, 256 points, batch 4", oformer(256), (4, 1, 256)),
 )
 
 

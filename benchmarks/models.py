@@ -16,8 +16,9 @@ import torch
 from torch import nn
 
 from kitipde.config import FNOConfig, ResidualConfig
-from kitipde.models import FNO
+from kitipde.models.fno import FNO
 from kitipde.models.spectral import SpectralConv
+from kitipde.problem.problem import Domain
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,8 @@ CASES = (
 
 def ours(case: Case) -> nn.Module:
     """Our FNO in the original's terms."""
-    config = FNOConfig(modes=case.modes, width=case.width)
-    return FNO(config, ResidualConfig(), len(case.grid), case.channels, out_channels=1)
+    config = FNOConfig(modes=(case.modes,), width=case.width)
+    return FNO(config, ResidualConfig(), case.channels, 1, Domain.square(case.grid[-1], len(case.grid)))
 
 
 def apart(case: Case) -> nn.Module:

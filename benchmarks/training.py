@@ -18,10 +18,12 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
+from datagen.geometry import periodic_grid
 from datagen.store import Coordinate, Layout, Variable
 from datagen.store.writer import write_file
 from kitipde.config.load import resolve_config
@@ -58,10 +60,7 @@ def dataset(case: Case, folder: Path) -> Path:
     rng = np.random.default_rng(0)
     total = case.samples + 2 * VALIDATION
     axes = ("x", "y")[: len(case.grid)]
-    coordinates = [
-        Coordinate(name, np.arange(points) / points, units="1", long_name=name, axis=name.upper())
-        for name, points in zip(axes, case.grid, strict=True)
-    ]
+    coordinates = ()
     if case.frames == 1:
         names, shape = ("sample", *axes), (total, *case.grid)
         variables = [Variable("u0", names, "1", "given"), Variable("u", names, "1", "wanted")]
@@ -69,9 +68,10 @@ def dataset(case: Case, folder: Path) -> Path:
         names, shape = ("sample", "time", *axes), (total, case.frames + 1, *case.grid)
         variables = [Variable("u", names, "1", "field")]
         times = np.arange(case.frames + 1, dtype=float)
-        coordinates.insert(0, Coordinate("time", times, units="1", long_name="time", axis="T"))
+        coordinates = (Coordinate("time", times, units="1", long_name="time", axis="T"),)
     path = folder / f"{case.samples}-{len(case.grid)}-{case.grid[0]}-{case.batch}.h5"
-    layout = Layout("burgers", "{}", tuple(coordinates), tuple(variables), {"domain_length": 1.0})
+    grid = periodic_grid(case.grid, (1.0,) * len(case.grid))
+    layout = Layout("burgers", "{}", grid, tuple(variables), {}, coordinates)
     write_file(path, layout, np.arange(total), {each.name: rng.normal(size=shape) for each in variables})
     return path
 
@@ -80,8 +80,11 @@ def settings(case: Case, data: Path, *more: str) -> list[str]:
     """The settings of a run of ours."""
     return [
         f"data.path={data}",
-        f"data.input={'u0' if case.frames == 1 else 'u'}",
+        f"data.inputs={'u0' if case.frames == 1 else 'u'}",
+        "data.targets=u",
         f"data.input_frames={case.frames}",
+        "data.output_frames=1",
+        "model.coordinates=interpolated",
         f"data.validation={VALIDATION}",
         f"data.test={VALIDATION}",
         f"model.modes={case.modes}",
@@ -125,10 +128,11 @@ def library(case: Case, data: Path) -> float:
     with open_dataset(data) as opened:
         split = split_samples(opened.samples, config.data)
         parts = [load_windows(opened, config.data, part) for part in (split.train, split.validation)]
-    loaders = [
-        DataLoader([{"x": x, "y": y} for x, y in zip(part.inputs, part.targets, strict=True)], case.batch, shuffle)  # pyright: ignore[reportArgumentType]
-        for part, shuffle in zip(parts, (True, False), strict=True)
-    ]
+    loaders = []
+    for part, shuffle in zip(parts, (True, False), strict=True):
+        # Theirs takes frames as channels.
+        pairs: Any = [{"x": x[:, 0], "y": y[:, 0]} for x, y in zip(part.inputs, part.targets, strict=True)]
+        loaders.append(DataLoader(pairs, case.batch, shuffle))
     model = FNO(
         n_modes=(2 * case.modes,) * (len(case.grid) - 1) + (2 * case.modes - 1,),
         in_channels=case.frames,
