@@ -40,7 +40,7 @@ def test_the_shipped_weights_predict_what_the_solver_computes(shipped_pair) -> N
     samples = Burgers(samples=8, resolution=128, seed=1).solve(range(8), "cpu")
     for run in shipped_pair:
         with torch.no_grad():
-            predicted = load(run)(torch.tensor(samples["u0"], dtype=torch.float32)[:, None])[:, 0].numpy()
+            predicted = load(run)(torch.tensor(samples["u0"], dtype=torch.float32)[:, None, None])[:, 0, 0].numpy()
         error = np.linalg.norm(predicted - samples["u"]) / np.linalg.norm(samples["u"])
         assert error < 0.03
 

@@ -5,7 +5,6 @@ from typing import Annotated
 
 import typer
 
-from datagen.errors import InputError
 from kitipde.cli.console import progress, remark, wrote
 from kitipde.cli.evaluate import parse_resolutions
 
@@ -24,7 +23,10 @@ def report(
     ] = None,
     resolutions: Annotated[
         str | None,
-        typer.Option(metavar="N,N,...", help="Points per axis.  [default: those of the last evaluation]"),
+        typer.Option(
+            metavar="N,N,...",
+            help="Points of every axis, or of each (64x128).  [default: those of the last evaluation]",
+        ),
     ] = None,
     markdown: Annotated[
         bool, typer.Option("--markdown", help="Write Markdown, with the figures in a folder beside it.")
@@ -34,12 +36,7 @@ def report(
 
     It also has every setting and where the data, the code and the numbers come from.
     """
-    from kitipde.evaluation import all_on_mesh
     from kitipde.reporting.report import write_report
-
-    if all_on_mesh(runs):
-        words = " ".join(map(str, runs))
-        raise InputError(f"runs on a mesh have no report: see `kitipde evaluate {words} --maps`")
 
     if markdown and out == Path("report.html"):
         out = Path("report.md")

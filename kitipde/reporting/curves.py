@@ -1,32 +1,39 @@
 """Figures of numbers against numbers: errors, losses, spectra, collisions, cost."""
 
 from collections.abc import Sequence
+from math import prod
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
+from datagen.geometry import Grid, Resolution, resolution_text
+from kitipde.evaluation.metrics import Metric
 from kitipde.evaluation.records import Evaluation
+from kitipde.reporting.panels import labelled
 from kitipde.reporting.style import TRUTH, colour, new_figure, polish
 from kitipde.runs import Run
 
 __all__ = [
     "collision_figure",
     "cost_figure",
+    "has_spectra",
     "loss_figure",
     "resolution_figure",
     "resolution_matrix_figure",
+    "special_metrics",
+    "special_time_figure",
     "spectrum_figure",
     "time_figure",
 ]
 
 
 def resolution_figure(evaluations: Sequence[Evaluation]) -> Figure:
-    """Relative L2 error against test resolution: a line a run, bars of one standard deviation over seeds."""
+    """Relative L2 error over all fields against test resolution: a line per run, bars of one standard deviation."""
     figure = new_figure(6.4, 3.8)
     axes = figure.subplots()
-    ticks = sorted({resolution for evaluation in evaluations for resolution in evaluation.resolutions})
+    ticks = _resolutions(evaluations)
     for position, evaluation in enumerate(evaluations):
         mean, deviation = _over_seeds(
             np.stack([_mean(evaluation.errors("relative_l2", n)) for n in evaluation.resolutions], axis=1)
@@ -34,19 +41,19 @@ def resolution_figure(evaluations: Sequence[Evaluation]) -> Figure:
         # Side by side, so that bars of equal errors do not hide each other.
         shift = 1.0 + 0.03 * (position - (len(evaluations) - 1) / 2)
         axes.errorbar(
-            np.array(evaluation.resolutions) * shift,
+            np.array([_points(resolution) for resolution in evaluation.resolutions]) * shift,
             mean,
             yerr=deviation,
             color=colour(position),
             marker="o",
             markersize=5,
             capsize=3,
-            label=f"{evaluation.label} (trained at {evaluation.run.facts.resolution})",
+            label=f"{evaluation.label} (trained at {resolution_text(evaluation.run.facts.resolution)})",
         )
     axes.set_xscale("log", base=2)
-    axes.xaxis.set_major_locator(FixedLocator(ticks))
+    axes.xaxis.set_major_locator(FixedLocator([_points(tick) for tick in ticks]))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xticklabels([str(tick) for tick in ticks])
+    axes.set_xticklabels([resolution_text(tick) for tick in ticks])
     axes.set_ylim(0.0, 1.05 * axes.get_ylim()[1])
     polish(axes, "test resolution [points per axis]", "relative L2 error")
     axes.legend(fontsize=9)
@@ -58,8 +65,8 @@ def resolution_matrix_figure(evaluations: Sequence[Evaluation]) -> Figure:
 
     Colours count from zero: errors that are nearly equal look nearly equal.
     """
-    ordered = sorted(evaluations, key=lambda evaluation: evaluation.run.facts.resolution)
-    columns = sorted({resolution for evaluation in ordered for resolution in evaluation.resolutions})
+    ordered = sorted(evaluations, key=lambda evaluation: _points(evaluation.run.facts.resolution))
+    columns = _resolutions(ordered)
     values = np.full((len(ordered), len(columns)), np.nan)
     for row, evaluation in enumerate(ordered):
         for resolution in evaluation.resolutions:
@@ -74,8 +81,8 @@ def resolution_matrix_figure(evaluations: Sequence[Evaluation]) -> Figure:
         # Dark text on the light half of the map, light text on the dark half.
         dark = np.isfinite(value) and value > 0.55 * high
         axes.text(column, row, text, ha="center", va="center", fontsize=10, color="white" if dark else "black")
-    axes.set_xticks(range(len(columns)), [str(column) for column in columns])
-    names = [f"{evaluation.run.facts.resolution}" for evaluation in ordered]
+    axes.set_xticks(range(len(columns)), [resolution_text(column) for column in columns])
+    names = [resolution_text(evaluation.run.facts.resolution) for evaluation in ordered]
     if len(set(names)) < len(names):
         names = [f"{name}, {evaluation.label}" for name, evaluation in zip(names, ordered, strict=True)]
     axes.set_yticks(range(len(ordered)), names)
@@ -86,53 +93,96 @@ def resolution_matrix_figure(evaluations: Sequence[Evaluation]) -> Figure:
 
 
 def time_figure(evaluations: Sequence[Evaluation]) -> Figure:
-    """Relative L2 error and correlation of each frame: mean over samples, band from the best to the worst seed."""
-    figure = new_figure(9.0, 3.6)
-    left, right = figure.subplots(1, 2)
-    for position, evaluation in enumerate(evaluations):
-        at_training = evaluation.metrics.sel(resolution=_main_resolution(evaluation)).mean("channel")
-        for axes, name in ((left, "relative_l2"), (right, "correlation")):
-            values = at_training[name].transpose("seed", "sample", "time").values
-            values = _mean(values)
-            times = at_training["time"].values
-            axes.plot(times, values.mean(0), color=colour(position), marker=".", label=evaluation.label)
-            axes.fill_between(times, values.min(0), values.max(0), color=colour(position), alpha=0.2, linewidth=0)
-    polish(left, "time", "relative L2 error")
-    left.set_ylim(bottom=0)
-    polish(right, "time", "correlation with the truth")
-    right.axhline(0.8, color="#666666", linewidth=0.8, linestyle=":")
-    left.legend(fontsize=9)
+    """Relative L2 error and correlation of each frame: mean over samples, band from the best to the worst seed.
+
+    Of several fields each has a column.
+    """
+    figure, pairs = _pairs(evaluations, 3.6)
+    for place, (field, (error, correlation)) in enumerate(pairs.items()):
+        for name, axes in (("relative_l2", error), ("correlation", correlation)):
+            _against_time(axes, evaluations, name, field)
+        below = "time" if len(pairs) == 1 else ""
+        polish(error, below, "relative L2 error" if place == 0 else "", field if len(pairs) > 1 else "")
+        error.set_ylim(bottom=0)
+        polish(correlation, "time", "correlation with the truth" if place == 0 else "")
+        correlation.axhline(0.8, color="#666666", linewidth=0.8, linestyle=":")
+    figure.axes[0].legend(fontsize=9)
     return figure
 
 
+def special_metrics(evaluations: Sequence[Evaluation]) -> tuple[Metric, ...]:
+    """Metrics of certain fields together, such as a momentum or a force, that all runs have for each frame."""
+    every = [{each.name: each for each in evaluation.defined} for evaluation in evaluations]
+    return tuple(
+        each
+        for name, each in every[0].items()
+        if not each.by_field and each.frame is not None and all(name in defined for defined in every)
+    )
+
+
+def special_time_figure(evaluations: Sequence[Evaluation], metrics: Sequence[Metric]) -> Figure:
+    """Metrics of certain fields together against time: mean over samples, band from the best to the worst seed.
+
+    Args:
+        evaluations: that have them all.
+        metrics: a panel each (see `special_metrics`).
+    """
+    figure = new_figure(max(6.4, 3.6 * len(metrics)), 3.6)
+    for axes, entry in zip(figure.subplots(1, len(metrics), squeeze=False)[0], metrics, strict=True):
+        _against_time(axes, evaluations, entry.name)
+        axes.set_ylim(bottom=0)
+        polish(axes, "time", labelled(entry.title, entry.units))
+    figure.axes[0].legend(fontsize=9)
+    return figure
+
+
+def has_spectra(evaluation: Evaluation) -> bool:
+    """Whether its fields have Fourier coefficients: on uniform periodic grids."""
+    return "spectrum_error" in evaluation.metrics
+
+
 def spectrum_figure(evaluations: Sequence[Evaluation]) -> Figure:
-    """Mean power of truth, predictions and errors in each shell from 1 on, at the last frame; seeds averaged."""
-    figure = new_figure(9.0, 3.8)
-    left, right = figure.subplots(1, 2, sharex=True, sharey=True)
-    for position, evaluation in enumerate(evaluations):
-        last = evaluation.metrics.sel(resolution=_main_resolution(evaluation)).isel(time=-1).mean("seed")
-        # The grid's corners hold only parts of the shells beyond the Nyquist index.
-        shells = slice(1, _main_resolution(evaluation) // 2)
-        wavenumbers = last["wavenumber"].values[shells]
-        if position == 0:
-            left.plot(wavenumbers, last["spectrum_target"].values[shells], color=TRUTH, linewidth=2.2, label="truth")
-        style = {"color": colour(position), "label": evaluation.label}
-        left.plot(wavenumbers, last["spectrum_prediction"].values[shells], linestyle="--", **style)
-        right.plot(wavenumbers, last["spectrum_error"].values[shells], **style)
-    units = _power_units(evaluations)
-    for axes, title in ((left, "prediction"), (right, "error")):
-        polish(axes, "wavenumber |m|", f"mean power of the shell{units}" if axes is left else "", title)
-        axes.legend(fontsize=9)
-        if _logarithmic(axes):
-            axes.set_xscale("log")
-            axes.xaxis.set_major_locator(LogLocator(2.0))
-            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-            axes.xaxis.set_minor_locator(NullLocator())
-    # What lies fourteen decades down is float32 rounding.
-    shown = np.concatenate([np.asarray(line.get_ydata(), float) for axes in (left, right) for line in axes.lines])
-    shown = shown[np.isfinite(shown) & (shown > 0)]
-    if shown.size:
-        left.set_ylim(bottom=max(0.5 * shown.min(), 1e-14 * shown.max()))
+    """Mean power of truth, predictions and errors in each shell from 1 on, at the last frame; seeds averaged.
+
+    Of several fields each has a column.
+
+    Args:
+        evaluations: that have spectra.
+    """
+    figure, pairs = _pairs(evaluations, 3.8)
+    for field, (above, below) in pairs.items():
+        below.sharex(above)
+        below.sharey(above)
+        for position, evaluation in enumerate(evaluations):
+            if field not in evaluation.fields:
+                continue
+            resolution = _main_resolution(evaluation)
+            last = evaluation.at(resolution).sel(field=field).isel(time=-1).mean("seed")
+            shells = slice(1, _whole_shells(evaluation, resolution))
+            wavenumbers = last["wavenumber"].values[shells]
+            if position == 0:
+                truth = last["spectrum_target"].values[shells]
+                above.plot(wavenumbers, truth, color=TRUTH, linewidth=2.2, label="truth")
+            for axes, name, line in ((above, "prediction", "--"), (below, "error", "-")):
+                power = last[f"spectrum_{name}"].values[shells]
+                axes.plot(wavenumbers, power, line, color=colour(position), label=evaluation.label)
+        several = len(pairs) > 1
+        for axes, title in ((above, "prediction"), (below, "error")):
+            label = f"mean power of the shell{_power_units(evaluations[0], field)}"
+            polish(axes, "wavenumber |m|", label if several or axes is above else "", title)
+            if several:
+                axes.set_title(f"{title} of {field}", fontsize=11)
+            axes.legend(fontsize=9)
+            if _logarithmic(axes):
+                axes.set_xscale("log")
+                axes.xaxis.set_major_locator(LogLocator(2.0))
+                axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+                axes.xaxis.set_minor_locator(NullLocator())
+        # What lies fourteen decades down is float32 rounding.
+        shown = np.concatenate([np.asarray(line.get_ydata(), float) for axes in (above, below) for line in axes.lines])
+        shown = shown[np.isfinite(shown) & (shown > 0)]
+        if shown.size:
+            above.set_ylim(bottom=max(0.5 * shown.min(), 1e-14 * shown.max()))
     return figure
 
 
@@ -203,7 +253,53 @@ def collision_figure(runs: Sequence[Run], labels: Sequence[str]) -> Figure | Non
     return figure
 
 
-def _main_resolution(evaluation: Evaluation) -> int:
+def _pairs(evaluations: Sequence[Evaluation], height: float) -> tuple[Figure, dict[str, tuple[Axes, Axes]]]:
+    """Two panels for each field: side by side for a single field, else one above the other."""
+    fields = list(dict.fromkeys(field for evaluation in evaluations for field in evaluation.fields))
+    if len(fields) == 1:
+        figure = new_figure(9.0, height)
+        left, right = figure.subplots(1, 2)
+        return figure, {fields[0]: (left, right)}
+    figure = new_figure(max(7.0, 1.0 + 2.8 * len(fields)), 1.6 * height)
+    rows = figure.subplots(2, len(fields))
+    return figure, {field: (rows[0, place], rows[1, place]) for place, field in enumerate(fields)}
+
+
+def _against_time(axes: Axes, evaluations: Sequence[Evaluation], name: str, field: str | None = None) -> None:
+    """Means over samples of one variable of each frame, a line per run and a band over its seeds."""
+    for position, evaluation in enumerate(evaluations):
+        if field is not None and field not in evaluation.fields:
+            continue
+        found = evaluation.at(_main_resolution(evaluation))[name]
+        found = found if field is None else found.sel(field=field)
+        values, times = _mean(found.transpose("seed", "sample", "time").values), found["time"].values
+        axes.plot(times, values.mean(0), color=colour(position), marker=".", label=evaluation.label)
+        axes.fill_between(times, values.min(0), values.max(0), color=colour(position), alpha=0.2, linewidth=0)
+
+
+def _resolutions(evaluations: Sequence[Evaluation]) -> list[Resolution]:
+    """All that were tested, the coarsest first."""
+    every = {resolution for evaluation in evaluations for resolution in evaluation.resolutions}
+    return sorted(every, key=lambda resolution: (_points(resolution), resolution))
+
+
+def _points(resolution: Resolution) -> float:
+    """Points per axis; of axes that differ, their geometric mean."""
+    return float(prod(resolution) ** (1 / len(resolution)))
+
+
+def _whole_shells(evaluation: Evaluation, resolution: Resolution) -> int:
+    """The shell of the lowest Nyquist index of all axes: the grid's corners hold only parts of those beyond.
+
+    Shells count in units of the longest axis' fundamental.
+    """
+    grid = evaluation.subject.geometry
+    assert isinstance(grid, Grid)
+    longest = max(grid.lengths)
+    return min(int(points // 2 * longest / length) for points, length in zip(resolution, grid.lengths, strict=True))
+
+
+def _main_resolution(evaluation: Evaluation) -> Resolution:
     """The training resolution, or the finest if that was not evaluated."""
     trained = evaluation.run.facts.resolution
     return trained if trained in evaluation.resolutions else evaluation.resolutions[-1]
@@ -239,6 +335,6 @@ def _line(axes: Axes, rows: list, key: str, hue: str, style: str, label: str | N
         axes.plot(epochs, losses, color=hue, linestyle=style, linewidth=1.2, label=label)
 
 
-def _power_units(evaluations: Sequence[Evaluation]) -> str:
-    units = evaluations[0].examples.units
+def _power_units(evaluation: Evaluation, field: str) -> str:
+    units = dict(zip(evaluation.examples.fields, evaluation.examples.units, strict=True))[field]
     return "" if units in ("", "1") else f" [({units})²]"

@@ -1,4 +1,4 @@
-"""Figures of fields: truth, prediction and absolute error, side by side, on shared scales."""
+"""Figures of fields: inputs, truth, predictions and absolute errors of one sample, on shared scales."""
 
 import io
 from collections.abc import Sequence
@@ -6,151 +6,166 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
+from datagen.geometry import Grid
 from kitipde.evaluation.records import Evaluation, Examples
-from kitipde.reporting.style import (
-    COLOURS,
-    ERROR_MAP,
-    FIELD_MAP,
-    ONE_SIGN_ERROR_MAP,
-    ONE_SIGN_MAP,
-    TRUTH,
-    colour,
-    extend,
-    limits,
-    new_figure,
-    polish,
-)
+from kitipde.reporting.panels import Scale, draw, is_line, label_outer, labelled, place_label, proportions, shown
+from kitipde.reporting.style import COLOURS, TRUTH, colour, extend, new_figure, polish
 
-__all__ = ["Panel", "animation", "field_figure", "panel_of", "shared_panels"]
+__all__ = ["Predicted", "animation", "frames_figure", "largest_errors", "predicted", "sample_figure", "shared_samples"]
 
 _MOST_FRAMES = 5
 _GIF_FRAMES = 60
 
 
 @dataclass(frozen=True)
-class Panel:
+class Predicted:
     """One sample as one model predicts it.
 
     Attributes:
         label: the model's name.
         truth: true fields.
-        prediction: predicted fields.
+        values: predicted fields.
         seed: of the network.
         hue: the colour that the model has in every figure.
     """
 
     label: str
-    truth: Float[np.ndarray, "frames *grid"]
-    prediction: Float[np.ndarray, "frames *grid"]
+    truth: Float[np.ndarray, "frames fields *space"]
+    values: Float[np.ndarray, "frames fields *space"]
     seed: int
     hue: str = COLOURS[0]
 
     @property
-    def error(self) -> Float[np.ndarray, "frames *grid"]:
+    def error(self) -> Float[np.ndarray, "frames fields *space"]:
         """|prediction − truth|."""
-        return np.abs(self.prediction - self.truth)
+        return np.abs(self.values - self.truth)
 
 
-def shared_panels(evaluations: Sequence[Evaluation]) -> tuple[Panel, ...]:
-    """The first test sample as every run of the same grid and samples predicts it."""
+def shared_samples(evaluations: Sequence[Evaluation]) -> tuple[Predicted, ...]:
+    """The first test sample as every run of the same points, fields and samples predicts it."""
     reference = evaluations[0].examples
     return tuple(
-        panel_of(evaluation, 0, colour(number))
+        predicted(evaluation, 0, colour(number))
         for number, evaluation in enumerate(evaluations)
         if evaluation.examples.truth.shape[1:] == reference.truth.shape[1:]
+        and evaluation.examples.fields == reference.fields
         and evaluation.examples.samples[0] == reference.samples[0]
         and evaluation.subject.identity == evaluations[0].subject.identity
     )
 
 
-def panel_of(evaluation: Evaluation, position: int, hue: str = COLOURS[0]) -> Panel:
+def predicted(evaluation: Evaluation, place: int, hue: str = COLOURS[0]) -> Predicted:
     """One sample of one run's examples."""
     examples = evaluation.examples
-    return Panel(evaluation.label, examples.truth[position], examples.prediction[position], examples.seed, hue)
+    return Predicted(evaluation.label, examples.truth[place], examples.prediction[place], examples.seed, hue)
 
 
-def field_figure(panels: Sequence[Panel], examples: Examples) -> Figure:
-    """Truth, predictions and absolute errors of one sample: lines in 1-D, maps in 2-D, a column a frame.
+def largest_errors(models: Sequence[Predicted], examples: Examples) -> str:
+    """The largest errors in words, for a reader who cannot see the figure."""
+    sentences = []
+    for model in models:
+        largest = [float(model.error[:, field].max()) for field in range(len(examples.fields))]
+        if not np.isfinite(largest).all():
+            sentences.append(f"The prediction of {model.label} is not finite.")
+        elif len(largest) == 1:
+            sentences.append(f"Largest error of {model.label}: {largest[0]:.3g}.")
+        else:
+            each = ", ".join(f"{name} {error:.3g}" for name, error in zip(examples.fields, largest, strict=True))
+            sentences.append(f"Largest errors of {model.label}: {each}.")
+    return " ".join(sentences)
+
+
+def sample_figure(models: Sequence[Predicted], examples: Examples, place: int = 0) -> Figure:
+    """The last frame of one sample: the last given frame of the inputs, truth, predictions and absolute errors.
+
+    A row is a model; of several fields, a field. An input that is predicted too stands beside its truth.
 
     Args:
-        panels: the models' predictions of the same sample.
-        examples: tells coordinates, times, field and units.
+        models: predictions of the same sample.
+        examples: tells inputs, geometry, times, fields and units.
+        place: which of the examples it is.
     """
-    frames = np.unique(np.linspace(0, len(panels[0].truth) - 1, _MOST_FRAMES).round().astype(int))
-    if len(examples.coordinates) == 1:
-        return _lines(panels, examples, frames)
-    return _maps(panels, examples, frames)
-
-
-def _lines(panels: Sequence[Panel], examples: Examples, frames: np.ndarray) -> Figure:
-    figure = new_figure(max(7.6, 3.2 * len(frames)), 4.6)
-    (x,) = examples.coordinates
-    rows = figure.subplots(2, len(frames), squeeze=False, sharex=True, sharey="row", height_ratios=(3, 2))
-    for column, frame in enumerate(frames):
-        top, bottom = rows[:, column]
-        top.plot(x, panels[0].truth[frame], color=TRUTH, linewidth=2.2, label="truth")
-        for panel in panels:
-            style = {"color": panel.hue, "linewidth": 1.3}
-            top.plot(x, panel.prediction[frame], linestyle="--", label=panel.label, **style)
-            bottom.plot(x, panel.error[frame], label=panel.label, **style)
-        polish(top, "", _field_label(examples) if column == 0 else "", _time_label(examples, frame))
-        polish(bottom, "x", "absolute error" if column == 0 else "")
-    rows[0, 0].legend(fontsize=9)
-    rows[1, 0].set_ylim(bottom=0)
+    given = dict(zip(examples.given, examples.inputs[place, -1], strict=True))
+    if is_line(examples.geometry):
+        return _sample_lines(models, examples, given)
+    beside, left = _inputs_beside(models, examples)
+    inputs = {
+        name: _Map(_input_title(examples, name), values, Scale.of(shown(examples.geometry, values)))
+        for name, values in given.items()
+    }
+    rows: list[list[_Map | None]] = []
+    for name, (field, chosen) in zip(beside, _rows(models, examples), strict=True):
+        scales = _scales(models, examples, field, [-1])
+        beginning: list[_Map | None] = [None if name is None else inputs[name]]
+        rows.append(beginning + _maps(chosen, examples, field, -1, scales))
+    columns = len(rows[0])
+    rows += [[inputs[name] for name in left[first : first + columns]] for first in range(0, len(left), columns)]
+    wide, high = _panel_size(examples, 1.9)
+    figure = new_figure((wide + 0.5) * columns, 0.4 + (high + 0.45) * len(rows))
+    places = figure.subplots(len(rows), columns, squeeze=False)
+    for row, line in zip(rows, places, strict=True):
+        for axes in line:
+            axes.set_visible(False)
+        for one, axes in zip(row, line, strict=False):
+            if one is not None:
+                axes.set_visible(True)
+                image = _draw(axes, examples, one, 9)
+                label_outer(axes, examples.geometry, below=row is rows[-1], left=axes is line[0])
+                ends = extend(shown(examples.geometry, one.values), one.scale.ends)
+                figure.colorbar(image, ax=axes, shrink=0.75, pad=0.02, extend=ends).ax.tick_params(labelsize=8)
     return figure
 
 
-def _maps(panels: Sequence[Panel], examples: Examples, frames: np.ndarray) -> Figure:
-    rows = [("truth", panels[0].truth, False)]
-    rows += [(panel.label, panel.prediction, False) for panel in panels]
-    rows += [(f"{panel.label}\n|error|", panel.error, True) for panel in panels]
-    figure = new_figure(1.3 + 1.9 * len(frames), 0.4 + 1.75 * len(rows))
-    axes = figure.subplots(len(rows), len(frames), squeeze=False)
-    scales, maps = _scales(panels)
-    images = {}
-    for row, (title, fields, is_error) in enumerate(rows):
-        for column, frame in enumerate(frames):
-            place = axes[row, column]
-            scale = scales[is_error]
-            images[is_error] = place.imshow(
-                # Arrays are [x, y]; images have y upwards.
-                fields[frame].T,
-                origin="lower",
-                extent=_extent(examples),
-                cmap=maps[is_error],
-                vmin=scale[0],
-                vmax=scale[1],
-            )
-            place.set_xticks([])
-            place.set_yticks([])
-            if row == 0:
-                place.set_title(_time_label(examples, frame), fontsize=10)
-        axes[row, 0].set_ylabel(title, fontsize=10)
-    fields_axes = [place for (_, _, is_error), line in zip(rows, axes, strict=True) if not is_error for place in line]
-    error_axes = [place for (_, _, is_error), line in zip(rows, axes, strict=True) if is_error for place in line]
+def frames_figure(models: Sequence[Predicted], examples: Examples, field: int = 0) -> Figure:
+    """Truth, predictions and absolute errors of one field: lines in 1-D, maps elsewhere, one column per frame.
+
+    Args:
+        models: predictions of the same sample.
+        examples: tells geometry, times, fields and units.
+        field: which of the fields.
+    """
+    frames = np.unique(np.linspace(0, len(models[0].truth) - 1, _MOST_FRAMES).round().astype(int)).tolist()
+    if is_line(examples.geometry):
+        return _lines(models, examples, [(field, frame) for frame in frames])
+    rows = [("truth", models[0].truth[:, field], False)]
+    rows += [(model.label, model.values[:, field], False) for model in models]
+    rows += [(f"{model.label}\n|error|", model.error[:, field], True) for model in models]
+    wide, high = _panel_size(examples, 1.9)
+    figure = new_figure(1.3 + wide * len(frames), 0.5 + high * len(rows))
+    places = figure.subplots(len(rows), len(frames), squeeze=False)
+    scales, images = _scales(models, examples, field, frames), {}
+    for number, ((title, values, is_error), line) in enumerate(zip(rows, places, strict=True)):
+        for column, (frame, axes) in enumerate(zip(frames, line, strict=True)):
+            images[is_error] = draw(axes, examples.geometry, values[frame], scales[is_error])
+            label_outer(axes, examples.geometry, below=number == len(rows) - 1, left=column == 0)
+            if number == 0:
+                axes.set_title(_time_label(examples, frame), fontsize=10)
+        line[0].set_ylabel(title, fontsize=10)
     # The truth's scale holds for the predictions, which may leave it.
-    beyond = extend(np.concatenate([panel.prediction[frames] for panel in panels]), scales[False])
-    figure.colorbar(images[False], ax=fields_axes, label=_field_label(examples), shrink=0.8, pad=0.01, extend=beyond)
-    figure.colorbar(
-        images[True], ax=error_axes, label=f"absolute error{_bracketed(examples.units)}", shrink=0.8, pad=0.01
-    )
+    all_values = np.stack([model.values[frames, field] for model in models])
+    beyond = extend(shown(examples.geometry, all_values), scales[False].ends)
+    error_label = labelled("absolute error", examples.units[field])
+    for is_error, label, ends in ((False, _field_label(examples, field), beyond), (True, error_label, "neither")):
+        own = [axes for (*_, one), line in zip(rows, places, strict=True) if one is is_error for axes in line]
+        figure.colorbar(images[is_error], ax=own, label=label, shrink=0.8, pad=0.01, extend=ends)
     return figure
 
 
-def animation(panels: Sequence[Panel], examples: Examples, frames_per_second: float = 5.0) -> bytes:
+def animation(models: Sequence[Predicted], examples: Examples, frames_per_second: float = 5.0) -> bytes:
     """The rollout as an animated GIF: truth, prediction and absolute error of each model, on fixed scales.
 
     Args:
-        panels: the models' predictions of the same sample.
-        examples: tells coordinates, times, field and units.
+        models: predictions of the same sample.
+        examples: tells geometry, times, fields and units.
         frames_per_second: pace.
     """
-    count = len(panels[0].truth)
+    count = len(models[0].truth)
     chosen = np.unique(np.linspace(0, count - 1, min(count, _GIF_FRAMES)).round().astype(int))
-    pictures = [_picture(_still(panels, examples, frame)) for frame in chosen]
+    pictures = [_picture(_still(models, examples, int(frame))) for frame in chosen]
     # One palette for all pictures, so that colours do not flicker.
     palette = pictures[-1].quantize(256)
     reduced = [picture.quantize(256, palette=palette, dither=Image.Dither.NONE) for picture in pictures]
@@ -166,26 +181,112 @@ def animation(panels: Sequence[Panel], examples: Examples, frames_per_second: fl
     return buffer.getvalue()
 
 
-def _still(panels: Sequence[Panel], examples: Examples, frame: int) -> Figure:
-    scales, maps = _scales(panels)
-    if len(examples.coordinates) == 1:
-        figure = _lines(panels, examples, np.array([frame]))
-        top, bottom = figure.axes
-        top.set_ylim(*scales[False])
-        bottom.set_ylim(*scales[True])
+@dataclass(frozen=True)
+class _Map:
+    title: str
+    values: Float[np.ndarray, "*space"]
+    scale: Scale
+
+
+def _draw(axes: Axes, examples: Examples, one: _Map, size: int):
+    axes.set_title(one.title, fontsize=size)
+    return draw(axes, examples.geometry, one.values, one.scale)
+
+
+def _rows(models: Sequence[Predicted], examples: Examples) -> list[tuple[int, Sequence[Predicted]]]:
+    """What each row holds: of a single field, one model; of several, one field as all models predict it."""
+    count = len(examples.fields)
+    return [(0, (model,)) for model in models] if count == 1 else [(field, models) for field in range(count)]
+
+
+def _inputs_beside(models: Sequence[Predicted], examples: Examples) -> tuple[list[str | None], list[str]]:
+    """The input that each row begins with, and those that are left for rows of their own."""
+    others = [name for name in examples.given if name not in examples.fields]
+    by_field = {name: name if name in examples.given else others.pop(0) if others else None for name in examples.fields}
+    return [by_field[examples.fields[field]] for field, _ in _rows(models, examples)], others
+
+
+def _maps(
+    models: Sequence[Predicted], examples: Examples, field: int, frame: int, scales: dict[bool, Scale]
+) -> list[_Map]:
+    """Truth, predictions and errors of one field at one frame."""
+    whose = [f": {model.label}" if len(models) > 1 else "" for model in models]
+    return [
+        _Map(f"truth: {_instant(examples, field, frame)}", models[0].truth[frame, field], scales[False]),
+        *(_Map(f"prediction: {model.label}", model.values[frame, field], scales[False]) for model in models),
+        *(
+            _Map(f"absolute error{of}", model.error[frame, field], scales[True])
+            for of, model in zip(whose, models, strict=True)
+        ),
+    ]
+
+
+def _sample_lines(models: Sequence[Predicted], examples: Examples, given: dict[str, np.ndarray]) -> Figure:
+    """A row per field: its inputs, truth with predictions, errors; inputs that are no targets are in the first row."""
+    fields, others = examples.fields, [name for name in given if name not in examples.fields]
+    figure = new_figure(9.6, 0.2 + 2.7 * len(fields))
+    rows = figure.subplots(len(fields), 3, squeeze=False, sharex=True)
+    x, direction = _points(examples), place_label(examples.geometry, 0)
+    for field, (first, second, third) in enumerate(rows):
+        names = [name for name in given if name == fields[field]] + (others if field == 0 else [])
+        first.set_visible(bool(names))
+        for number, name in enumerate(names):
+            first.plot(x, given[name], color=TRUTH if number == 0 else colour(number), linewidth=1.8, label=name)
+        if len(names) > 1:
+            first.legend(fontsize=8)
+        second.plot(x, models[0].truth[-1, field], color=TRUTH, linewidth=2.4, label="truth")
+        for model in models:
+            second.plot(x, model.values[-1, field], color=model.hue, linestyle="--", linewidth=1.4, label=model.label)
+            third.plot(x, model.error[-1, field], color=model.hue, linewidth=1.4, label=model.label)
+        below = direction if field == len(fields) - 1 else ""
+        polish(first, below, "", _input_title(examples, ", ".join(names)))
+        polish(second, below, "", f"truth and prediction: {_instant(examples, field, -1)}")
+        polish(third, below, "", "absolute error")
+        for axes in (first, second, third):
+            axes.title.set_fontsize(9)
+        third.set_ylim(bottom=0)
+    rows[0, 1].legend(fontsize=8)
+    return figure
+
+
+def _lines(models: Sequence[Predicted], examples: Examples, columns: Sequence[tuple[int, int]]) -> Figure:
+    """Truth and predictions above, absolute errors below, one column per field and frame."""
+    figure = new_figure(max(7.6, 3.2 * len(columns)), 4.6)
+    x, fields = _points(examples), {field for field, _ in columns}
+    # Frames of one field are compared, different fields are not.
+    share = "row" if len(fields) == 1 else False
+    rows = figure.subplots(2, len(columns), squeeze=False, sharex=True, sharey=share, height_ratios=(3, 2))
+    for column, (field, frame) in enumerate(columns):
+        top, bottom = rows[:, column]
+        top.plot(x, models[0].truth[frame, field], color=TRUTH, linewidth=2.2, label="truth")
+        for model in models:
+            style = {"color": model.hue, "linewidth": 1.3}
+            top.plot(x, model.values[frame, field], linestyle="--", label=model.label, **style)
+            bottom.plot(x, model.error[frame, field], label=model.label, **style)
+        name = _field_label(examples, field) if column == 0 or len(fields) > 1 else ""
+        polish(top, "", name, _time_label(examples, frame))
+        polish(bottom, place_label(examples.geometry, 0), "absolute error" if column == 0 else "")
+        bottom.set_ylim(bottom=0)
+    rows[0, 0].legend(fontsize=9)
+    return figure
+
+
+def _still(models: Sequence[Predicted], examples: Examples, frame: int) -> Figure:
+    every, fields = range(len(models[0].truth)), range(len(examples.fields))
+    scales = [_scales(models, examples, field, every) for field in fields]
+    if is_line(examples.geometry):
+        figure = _lines(models, examples, [(field, frame) for field in fields])
+        for number, axes in enumerate(figure.axes):
+            is_error, field = divmod(number, len(fields))
+            axes.set_ylim(*scales[field][bool(is_error)].ends)
         return figure
-    figure = new_figure(7.2, 0.5 + 2.3 * len(panels))
+    rows = [_maps(chosen, examples, field, frame, scales[field]) for field, chosen in _rows(models, examples)]
+    wide, high = _panel_size(examples, 2.2)
+    figure = new_figure(0.6 + wide * len(rows[0]), 0.5 + (high + 0.1) * len(rows))
     figure.set_dpi(80)
-    for line, panel in zip(figure.subplots(len(panels), 3, squeeze=False), panels, strict=True):
-        shown = (("truth", panel.truth), (panel.label, panel.prediction), ("absolute error", panel.error))
-        for place, (title, fields) in zip(line, shown, strict=True):
-            is_error = title == "absolute error"
-            scale = scales[is_error]
-            place.imshow(fields[frame].T, origin="lower", cmap=maps[is_error], vmin=scale[0], vmax=scale[1])
-            place.set_xticks([])
-            place.set_yticks([])
-            place.set_title(title, fontsize=10)
-    figure.suptitle(_time_label(examples, frame), fontsize=11)
+    for row, line in zip(rows, figure.subplots(len(rows), len(rows[0]), squeeze=False), strict=True):
+        for one, axes in zip(row, line, strict=True):
+            _draw(axes, examples, one, 10)
     return figure
 
 
@@ -194,30 +295,37 @@ def _picture(figure: Figure) -> Image.Image:
     return Image.fromarray(np.asarray(figure.canvas.buffer_rgba())).convert("RGB")  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def _scales(panels: Sequence[Panel]) -> tuple[dict[bool, tuple[float, float]], dict[bool, str]]:
-    """Limits and colours of fields (False) and of errors (True), the same for every model."""
-    field, signed = limits(panels[0].truth)
-    maps = (FIELD_MAP, ERROR_MAP) if signed else (ONE_SIGN_MAP, ONE_SIGN_ERROR_MAP)
-    return {False: field, True: (0.0, _largest_error(panels))}, {False: maps[0], True: maps[1]}
+def _scales(models: Sequence[Predicted], examples: Examples, field: int, frames: Sequence[int]) -> dict[bool, Scale]:
+    """Of the values of a field (False) and of its errors (True), the same for every model and frame."""
+    geometry = examples.geometry
+    scale = Scale.of(shown(geometry, models[0].truth[frames, field]))
+    errors = np.stack([model.error[frames, field] for model in models])
+    return {False: scale, True: scale.of_errors(shown(geometry, errors))}
 
 
-def _largest_error(panels: Sequence[Panel]) -> float:
-    errors = np.concatenate([panel.error.ravel() for panel in panels])
-    finite = errors[np.isfinite(errors)]
-    return float(finite.max()) if finite.size and finite.max() > 0 else 1.0
+def _panel_size(examples: Examples, width: float) -> tuple[float, float]:
+    """Inches of a map: of a long domain wider, of a high one narrower, so that a page holds either."""
+    ratio = proportions(examples.geometry)
+    wide = width * min(1.25, max(0.5, ratio**-0.5))
+    return wide, wide * ratio
 
 
-def _extent(examples: Examples) -> tuple[float, float, float, float]:
-    x, y = (axis[-1] + (axis[1] - axis[0]) if len(axis) > 1 else 1.0 for axis in examples.coordinates)
-    return 0.0, float(x), 0.0, float(y)
+def _points(examples: Examples) -> Float[np.ndarray, " points"]:
+    assert isinstance(examples.geometry, Grid)
+    return examples.geometry.axes[0].coordinates
 
 
-def _field_label(examples: Examples) -> str:
-    return f"{examples.field}{_bracketed(examples.units)}"
+def _input_title(examples: Examples, name: str) -> str:
+    return f"input: {name}" + ("" if examples.times is None else ", last given frame")
 
 
-def _bracketed(units: str) -> str:
-    return "" if units in ("", "1") else f" [{units}]"
+def _field_label(examples: Examples, field: int) -> str:
+    return labelled(examples.fields[field], examples.units[field])
+
+
+def _instant(examples: Examples, field: int, frame: int) -> str:
+    time = _time_label(examples, frame)
+    return f"{_field_label(examples, field)}, {time}" if time else _field_label(examples, field)
 
 
 def _time_label(examples: Examples, frame: int) -> str:

@@ -5,23 +5,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import kitipde
+from datagen.geometry import resolution_text
 from kitipde.errors import InputError
 from kitipde.evaluation.comparison import RunComparison, compare_evaluations
 from kitipde.evaluation.evaluate import evaluate_runs
-from kitipde.evaluation.records import Evaluation, metric
+from kitipde.evaluation.metrics import metric
+from kitipde.evaluation.records import Evaluation
 from kitipde.files import write_atomically
+from kitipde.reporting.error_sections import definition_section, error_section, frame_section
+from kitipde.reporting.field_section import field_section
 from kitipde.reporting.overview import facts_of, overview_picture
 from kitipde.reporting.page import Page, Picture, Verdict
-from kitipde.reporting.sections import (
-    cost_section,
-    definition_section,
-    error_section,
-    field_section,
-    frame_section,
-    provenance_section,
-    settings_section,
-    training_section,
-)
+from kitipde.reporting.sections import cost_section, provenance_section, settings_section, training_section
 from kitipde.reporting.style import png
 from kitipde.reporting.verdict import verdict_figure
 
@@ -32,7 +27,7 @@ def write_report(
     runs: Sequence[str | Path],
     out: str | Path,
     data: str | Path | None = None,
-    resolutions: Sequence[int] = (),
+    resolutions: Sequence[Sequence[int]] = (),
     *,
     markdown: bool = False,
     progress: Callable[[int, int, str], None] = lambda done, total, note: None,
@@ -44,7 +39,7 @@ def write_report(
         runs: run folders.
         out: the file to write.
         data: a dataset file; None for the test split of each run's own.
-        resolutions: points per axis; none for those of the last evaluation.
+        resolutions: points along each axis, or all; none for those of the last evaluation.
         markdown: write Markdown, with the figures in a folder beside it, instead of one HTML page.
         progress: told (samples done, samples in all, note).
         remark: told what a person should know.
@@ -87,7 +82,7 @@ def build_page(evaluations: Sequence[Evaluation]) -> Page:
         cost_section(evaluations),
         settings_section(evaluations),
         provenance_section(evaluations),
-        definition_section(),
+        definition_section(evaluations),
     ]
     equation = reference.run.equation.replace("-", "–").title()
     title = f"{equation}: {reference.label}"
@@ -144,7 +139,7 @@ def _verdict(reference: Evaluation, other: Evaluation, number: int) -> Verdict:
     resolution = reference.run.facts.resolution
     try:
         if resolution not in reference.resolutions or resolution not in other.resolutions:
-            raise InputError(f"{resolution} points per axis were not evaluated for both")
+            raise InputError(f"{resolution_text(resolution)} points were not evaluated for both")
         comparison = compare_evaluations(reference, other, resolution)
     except InputError as error:
         return Verdict(question, "Not compared.", (str(error),), "open")
@@ -163,8 +158,8 @@ def _details(comparison: RunComparison) -> tuple[str, ...]:
     if result.low is not None and result.high is not None:
         interval = f", 95 % CI {result.low:.3g} to {result.high:.3g} (bootstrap over seeds and test samples)"
     lines = [
-        f"Ratio of the mean {metric(comparison.metric).title} errors at {comparison.resolution} points per axis: "
-        f"{result.ratio:.3g}{interval}."
+        f"Ratio of the mean {metric(comparison.metric).title} errors at {resolution_text(comparison.resolution)} "
+        f"{comparison.points}: {result.ratio:.3g}{interval}."
     ]
     if result.p_value is not None and result.smallest_p is not None:
         test = "Wilcoxon signed-rank test over seeds" if result.paired else "Mann–Whitney test over seeds"

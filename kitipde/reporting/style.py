@@ -21,6 +21,7 @@ __all__ = [
     "ONE_SIGN_MAP",
     "TRUTH",
     "colour",
+    "dashes",
     "extend",
     "limits",
     "new_figure",
@@ -48,6 +49,11 @@ def colour(position: int) -> str:
     return COLOURS[position % len(COLOURS)]
 
 
+def dashes(position: int) -> str:
+    """The line style of the n-th run, where lines lie on each other."""
+    return ("-", "--", "-.", ":")[position % 4]
+
+
 def new_figure(width: float, height: float) -> Figure:
     """An empty figure, in inches."""
     figure = Figure(figsize=(width, height), layout="constrained", dpi=_DPI, facecolor="white")
@@ -55,18 +61,17 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
-def limits(truth: np.ndarray, *, may_be_signed: bool = True) -> tuple[tuple[float, float], bool]:
+def limits(truth: np.ndarray) -> tuple[tuple[float, float], bool]:
     """The colour scale that the truth and every prediction of it share, and whether it is one of both signs.
 
     Args:
         truth: values of the true field, where they are shown.
-        may_be_signed: false for a field whose zero means nothing, such as a pressure.
 
     Returns:
         Lower and upper end, symmetric about zero for a field of both signs, and whether it is.
     """
     low, high = float(truth.min()), float(truth.max())
-    if may_be_signed and low < 0 < high and min(-low, high) > _RIPPLE * max(-low, high):
+    if low < 0 < high and min(-low, high) > _RIPPLE * max(-low, high):
         largest = max(-low, high)
         return (-largest, largest), True
     if high > low:

@@ -7,8 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from kitipde.errors import InputError
-from kitipde.evaluation import MESH_METRICS, RunComparison
-from kitipde.evaluation.records import METRICS
+from kitipde.evaluation import RunComparison
+from kitipde.evaluation.metrics import metric
 from kitipde.files import write_atomically
 from kitipde.reporting.style import colour, new_figure, png, polish
 
@@ -57,7 +57,8 @@ def _draw_errors(axes: Axes, comparison: RunComparison) -> None:
     axes.set_ylim(0, 1.15 * max(max(values) for values in errors))
     axes.set_xticks((0, 1), [_short(comparison.a), _short(comparison.b)], fontsize=9)
     title = "one dot per seed" + (", lines join the same seed" if comparison.result.paired else "")
-    polish(axes, "", _metric_title(comparison.metric), "")
+    of = "" if comparison.field is None else f" of {comparison.field}"
+    polish(axes, "", f"{metric(comparison.metric).title} error{of}", "")
     axes.set_title(title, fontsize=9)
 
 
@@ -80,11 +81,6 @@ def _draw_ratio(axes: Axes, comparison: RunComparison) -> None:
     polish(axes, f"error of {_short(comparison.b)} / error of {_short(comparison.a)}", "")
     axes.set_title("ratio of mean errors; 1 is no difference", fontsize=9)
     axes.spines["left"].set_visible(False)
-
-
-def _metric_title(name: str) -> str:
-    on_grids = {metric.name: metric.title for metric in METRICS}
-    return f"{on_grids[name] if name in on_grids else MESH_METRICS[name][0].title} error"
 
 
 def _short(name: str) -> str:

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 import yaml
 
+from datagen.geometry import periodic_grid
 from datagen.store import Coordinate, Layout, Variable
+from datagen.store.layout import DefaultProblem
 from datagen.store.writer import write_file
 from kitipde.config.load import resolve_config
 from kitipde.runs import Run, open_run
@@ -16,8 +18,8 @@ from kitipde.runs import Run, open_run
 TAU = 2 * np.pi
 
 
-def coordinate(name: str, values: np.ndarray) -> Coordinate:
-    return Coordinate(name, values, units="1", long_name=name, axis=name[:1].upper())
+def instants(values: np.ndarray) -> Coordinate:
+    return Coordinate("time", values, units="1", long_name="time", axis="T")
 
 
 def write_line_data(
@@ -35,12 +37,13 @@ def write_line_data(
     layout = Layout(
         equation="burgers",
         config=config or f'{{"seed": {seed}}}',
-        coordinates=(coordinate("x", x),),
+        geometry=periodic_grid((points,), (1.0,)),
         variables=(
             Variable("u0", ("sample", "x"), "1", "initial velocity"),
             Variable("u", ("sample", "x"), "1", "final velocity"),
         ),
-        attributes={"domain_length": 1.0},
+        attributes={},
+        problem=DefaultProblem(("u0",), ("u",)),
     )
     write_file(path, layout, np.arange(samples), {"u0": field(0.0), "u": half * field(0.25)})
     return path
@@ -58,13 +61,10 @@ def write_plane_data(
     layout = Layout(
         equation="navier-stokes",
         config="{}",
-        coordinates=(
-            coordinate("time", np.arange(frames, dtype=float) if times is None else times),
-            coordinate("x", np.arange(points) / points),
-            coordinate("y", np.arange(points) / points),
-        ),
+        geometry=periodic_grid((points, points), (1.0, 1.0)),
+        coordinates=(instants(np.arange(frames, dtype=float) if times is None else times),),
         variables=(Variable("vorticity", ("sample", "time", "x", "y"), "s-1", "vorticity"),),
-        attributes={"domain_length": 1.0},
+        attributes={},
     )
     write_file(path, layout, np.arange(samples), {"vorticity": field})
     return path
@@ -120,7 +120,7 @@ def kiti_run(workshop: Path, line_data: Path) -> Run:
 
 @pytest.fixture(scope="session")
 def plane_run(workshop: Path, plane_data: Path) -> Run:
-    settings = "data: {input: vorticity, target: vorticity, input_frames: 2, output_frames: 4, resolution: 8}"
+    settings = "data: {input_frames: 2, output_frames: 4, resolution: 8}"
     return train_tiny(plane_data, workshop / "plane", settings)
 
 

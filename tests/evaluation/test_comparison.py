@@ -16,13 +16,13 @@ from tests.evaluation.conftest import write_line_data
 
 def test_runs_on_the_same_seeds_are_compared_pair_by_pair(vanilla_run: Run, kiti_run: Run):
     comparison = compare_runs(vanilla_run.path, kiti_run.path)
-    a, b = evaluate_runs([vanilla_run.path, kiti_run.path], None, [32])
-    expected = b.errors("relative_l2", 32).mean() / a.errors("relative_l2", 32).mean()
+    a, b = evaluate_runs([vanilla_run.path, kiti_run.path], None, [(32,)])
+    expected = b.errors("relative_l2", (32,)).mean() / a.errors("relative_l2", (32,)).mean()
     assert (comparison.a, comparison.b) == ("vanilla", "kiti")
     assert comparison.seeds_a == comparison.seeds_b == (0, 1, 2)
     assert comparison.result.paired
     assert comparison.result.ratio == pytest.approx(expected)
-    np.testing.assert_allclose(comparison.errors_b, b.errors("relative_l2", 32).mean(1))
+    np.testing.assert_allclose(comparison.errors_b, b.errors("relative_l2", (32,)).mean(1))
 
 
 def test_only_common_seeds_are_compared_and_that_is_said(vanilla_run: Run, kiti_run: Run, tmp_path: Path):
@@ -58,7 +58,7 @@ def test_data_of_the_same_settings_from_another_processor_are_the_same_data(
     assert compare_runs(runs[0].path, runs[1].path).result.paired
     # Nor is it new to the run that was trained on the other file.
     remarks: list[str] = []
-    (evaluation,) = evaluate_runs([runs[0].path], there, [32], remark=remarks.append)
+    (evaluation,) = evaluate_runs([runs[0].path], there, [(32,)], remark=remarks.append)
     assert (evaluation.subject.own, evaluation.metrics.sizes["sample"]) == (True, 4)
     assert "on a machine that rounds otherwise" in remarks[0]
     other = train_run(write_line_data(tmp_path / "other.h5", config=made.replace("0}", "1}")), "other", "{}")
@@ -105,26 +105,26 @@ def test_runs_trained_at_other_resolutions_need_one_to_be_named(
     other = train_run(line_data, "coarse", "{data: {resolution: 16}, training: {seeds: 3}}")
     with pytest.raises(InputError, match=r"trained at 32 points per axis and .* at 16.*--resolution"):
         compare_runs(vanilla_run.path, other.path)
-    assert compare_runs(vanilla_run.path, other.path, resolution=16).resolution == 16
+    assert compare_runs(vanilla_run.path, other.path, resolution=(16,)).resolution == (16,)
 
 
 def test_samples_whose_error_is_undefined_are_left_out_of_both(vanilla_run: Run, kiti_run: Run):
-    a, b = evaluate_runs([vanilla_run.path, kiti_run.path], None, [32])
+    a, b = evaluate_runs([vanilla_run.path, kiti_run.path], None, [(32,)])
     metrics = a.metrics.copy(deep=True)
-    metrics["rollout_relative_l2"][:, :, 1] = np.nan
-    comparison = compare_evaluations(replace(a, metrics=metrics), b, 32)
+    metrics["overall_relative_l2"][:, :, 1] = np.nan
+    comparison = compare_evaluations(replace(a, metrics=metrics), b, (32,))
     kept = [0, 2, 3]
-    expected = b.errors("relative_l2", 32)[:, kept].mean() / a.errors("relative_l2", 32)[:, kept].mean()
+    expected = b.errors("relative_l2", (32,))[:, kept].mean() / a.errors("relative_l2", (32,))[:, kept].mean()
     assert comparison.result.ratio == pytest.approx(expected)
     assert comparison.remarks == ("1 samples left out: their truth is zero, so the error is undefined",)
 
 
 def test_a_diverged_run_is_not_compared(vanilla_run: Run, kiti_run: Run):
-    a, b = evaluate_runs([vanilla_run.path, kiti_run.path], None, [32])
+    a, b = evaluate_runs([vanilla_run.path, kiti_run.path], None, [(32,)])
     metrics = b.metrics.copy(deep=True)
-    metrics["rollout_relative_l2"][2] = np.inf
+    metrics["overall_relative_l2"][2] = np.inf
     with pytest.raises(InputError, match="1 of its 3 seeds give predictions that are not finite"):
-        compare_evaluations(a, replace(b, metrics=metrics), 32)
+        compare_evaluations(a, replace(b, metrics=metrics), (32,))
 
 
 def test_an_unknown_metric_is_refused_with_the_nearest(vanilla_run: Run, kiti_run: Run):

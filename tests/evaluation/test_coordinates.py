@@ -24,8 +24,8 @@ def coarse_run(train_run: Callable[[Path, str, str], Run], workshop: Path) -> Ru
 
 def errors(run: Path | Run, coordinates: str | None = None) -> dict[int, np.ndarray]:
     path = run.path if isinstance(run, Run) else run
-    (evaluation,) = evaluate_runs([path], None, [16, 32, 64], coordinates=coordinates)
-    return {resolution: evaluation.errors("relative_l2", resolution) for resolution in (16, 32, 64)}
+    (evaluation,) = evaluate_runs([path], None, [(16,), (32,), (64,)], coordinates=coordinates)
+    return {resolution: evaluation.errors("relative_l2", (resolution,)) for resolution in (16, 32, 64)}
 
 
 def test_both_ways_agree_on_the_grid_of_the_training_alone(coarse_run: Run) -> None:
@@ -40,9 +40,9 @@ def test_evaluations_of_both_ways_are_stored_side_by_side(coarse_run: Run) -> No
     made: list[int] = []
     for coordinates, expected in zip((None, "published", "interpolated"), (*first, first[0]), strict=True):
         (again,) = evaluate_runs(
-            [coarse_run.path], None, [32], coordinates=coordinates, progress=lambda done, *_: made.append(done)
+            [coarse_run.path], None, [(32,)], coordinates=coordinates, progress=lambda done, *_: made.append(done)
         )
-        np.testing.assert_array_equal(again.errors("relative_l2", 32), expected[32])
+        np.testing.assert_array_equal(again.errors("relative_l2", (32,)), expected[32])
     assert not made
 
 
@@ -91,7 +91,7 @@ def test_coordinates_that_are_the_same_on_all_grids_have_no_published_form(
 ) -> None:
     run = train_run(line_data, message, settings)
     with pytest.raises(InputError, match=message):
-        evaluate_runs([run.path], None, [32], coordinates="published")
+        evaluate_runs([run.path], None, [(32,)], coordinates="published")
     assert not (run.path / "evaluation").exists()
 
 

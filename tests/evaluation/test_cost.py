@@ -8,6 +8,7 @@ from kitipde.evaluation.cost import run_cost
 from kitipde.models import build_model, example_input
 from kitipde.models.flops import count_flops
 from kitipde.models.spectral import SpectralConv
+from kitipde.problem.problem import Domain, Problem
 from kitipde.runs import Run
 
 
@@ -42,23 +43,24 @@ def test_a_linear_layer_counts_two_operations_a_weight_and_row():
 def test_a_spectral_convolution_counts_as_fast_transforms_on_a_cpu_too():
     # Both transforms of 8 channels, and 4 modes with a complex 8×8 matrix each.
     transforms = 2 * 8 * (5 * 64 * 6) // 2
-    assert count_flops(SpectralConv(8, 8, 4, 1), torch.zeros(1, 8, 64)) == transforms + 8 * 4 * 8 * 8
+    assert count_flops(SpectralConv(8, 8, (4,)), torch.zeros(1, 8, 64)) == transforms + 8 * 4 * 8 * 8
     # On the other axis the columns of the modes kept are transformed, forth and back.
     columns = 2 * 2 * 8 * 4 * (5 * 16 * 4)
     rows = 2 * 2 * 8 * 16 * (5 * 16 * 4) // 2
-    assert count_flops(SpectralConv(8, 8, 4, 2), torch.zeros(2, 8, 16, 16)) == rows + columns + 8 * 2 * 32 * 8 * 8
+    assert count_flops(SpectralConv(8, 8, (4, 4)), torch.zeros(2, 8, 16, 16)) == rows + columns + 8 * 2 * 32 * 8 * 8
 
 
 @pytest.mark.parametrize(("dimension", "points"), [(1, 64), (2, 16)])
 def test_layers_joined_into_one_count_as_much_as_their_parts(dimension: int, points: int):
     config = RunConfig.model_validate({"model": {"modes": 4, "width": 8}})
-    model, inputs = build_model(config, dimension).eval(), example_input(config, dimension, points)
-    joined = count_flops(model, inputs)
+    problem = Problem(("u0",), ("u",), (), (), 1, 1, Domain.square(points, dimension))
+    model, inputs = build_model(config, problem).eval(), example_input(problem)
+    joined = count_flops(model, *inputs)
     for part in model.modules():
         # What a hook watches is called on its own.
         if isinstance(part, SpectralConv):
             part.register_forward_hook(lambda *_: None)
-    assert joined == count_flops(model, inputs)
+    assert joined == count_flops(model, *inputs)
 
 
 def test_the_cost_of_a_run_is_what_its_seeds_recorded(vanilla_run: Run):

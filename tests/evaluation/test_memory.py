@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from datagen.geometry import periodic_grid
 from datagen.store import Layout, Variable
 from datagen.store.writer import merge_files, write_file
-from tests.evaluation.conftest import coordinate, train_tiny
+from tests.evaluation.conftest import instants, train_tiny
 
 SAMPLES, FRAMES, POINTS = 200, 40, 256
 
@@ -29,13 +30,10 @@ def write_large_data(path: Path) -> Path:
     layout = Layout(
         equation="navier-stokes",
         config="{}",
-        coordinates=(
-            coordinate("time", np.arange(FRAMES + 1.0)),
-            coordinate("x", x / POINTS),
-            coordinate("y", x / POINTS),
-        ),
+        geometry=periodic_grid((POINTS, POINTS), (1.0, 1.0)),
+        coordinates=(instants(np.arange(FRAMES + 1.0)),),
         variables=(Variable("vorticity", ("sample", "time", "x", "y"), "s-1", "vorticity"),),
-        attributes={"domain_length": 1.0},
+        attributes={},
     )
     parts = []
     for first in range(0, SAMPLES + 4, 4):
@@ -50,10 +48,7 @@ def write_large_data(path: Path) -> Path:
 @pytest.mark.slow
 def test_200_samples_of_40_frames_at_256_stay_below_2_gib(tmp_path: Path):
     data = write_large_data(tmp_path / "large.h5")
-    settings = (
-        "{data: {input: vorticity, target: vorticity, train: 2, validation: 2, test: 200, resolution: 32},"
-        " training: {epochs: 1}}"
-    )
+    settings = "{data: {output_frames: 1, train: 2, validation: 2, test: 200, resolution: 32}, training: {epochs: 1}}"
     run = train_tiny(data, tmp_path / "run", settings)
     command = [sys.executable, "-c", MEASURED, "evaluate", str(run.path), "--resolutions", str(POINTS)]
     done = subprocess.run([*command, "--frames", str(FRAMES)], capture_output=True, text=True, check=True)

@@ -89,8 +89,8 @@ def test_runs_that_were_fine_tuned_from_one_network_are_one_unit(vanilla_run: Ru
     # Runs of earlier versions do not know the weights, only the folder.
     old = [replace(run, facts=replace(run.facts, start_weights={})) for run in runs]
     assert [len(set(starts_of(run, run.seeds))) for run in old] == [3, 1]
-    first, second = evaluate_runs([run.path for run in runs], None, [32])
-    comparison = compare_evaluations(first, second, 32)
+    first, second = evaluate_runs([run.path for run in runs], None, [(32,)])
+    comparison = compare_evaluations(first, second, (32,))
     assert comparison.result.seeds == (3, 1)
     assert "3 of one count as 1" in comparison.verdict
-    assert compare_evaluations(evaluate_runs([vanilla_run.path], None, [32])[0], first, 32).result.seeds == (3, 3)
+    assert compare_evaluations(evaluate_runs([vanilla_run.path], None, [(32,)])[0], first, (32,)).result.seeds == (3, 3)

@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 
 from datagen.equations.airfoil.cases import Airfoil
 from datagen.equations.burgers import Burgers
-from datagen.equations.grids import line
 from datagen.equations.heat import Heat
 from datagen.equations.navier_stokes import NavierStokes
 from datagen.equations.recipe import Recipe
@@ -24,16 +23,20 @@ from datagen.equations.registry import physical_settings
 from datagen.equations.settings import numerical_settings, setting
 from datagen.generation import generate as making
 from datagen.generation.machine import Machine
+from datagen.geometry import periodic_grid
 from datagen.solvers.random_fields import sample_seeds
 from datagen.store import Layout, Variable, open_dataset
+from datagen.store.layout import DefaultProblem
 from datagen.store.writer import write_file
 from kitipde.config.load import resolve_config
 from kitipde.errors import InputError
 from kitipde.evaluation import compare_runs, evaluate_runs
 from kitipde.evaluation.predict import predict
 from kitipde.evaluation.trained_on import seen_samples
+from kitipde.problem.choice import chosen
+from kitipde.problem.problem import problem_of
 from kitipde.runs import Run, RunFacts, open_run
-from tests.evaluation.conftest import coordinate, train_tiny
+from tests.evaluation.conftest import instants, train_tiny
 
 
 def make(recipe: Any, path: Path) -> Path:
@@ -60,7 +63,8 @@ class Decay(Recipe):
 
     def layout(self) -> Layout:
         fields = (Variable("u0", ("sample", "x"), "1", "u"), Variable("u", ("sample", "x"), "1", "u later"))
-        return Layout(self.equation, "", (line(self.points, 1.0),), fields, {"domain_length": 1.0})
+        grid = periodic_grid((self.points,), (1.0,))
+        return Layout(self.equation, "", grid, fields, {}, problem=DefaultProblem(("u0",), ("u",)))
 
     def solve(self, indices: Sequence[int], device: str) -> Mapping[str, np.ndarray]:
         x = np.arange(self.points) / self.points
@@ -78,9 +82,10 @@ def write_pairs(path: Path, given: np.ndarray, wanted: np.ndarray, equation: str
     layout = Layout(
         equation,
         "{}",
-        tuple(coordinate(axis, np.arange(n) / n) for axis, n in zip(axes, given.shape[1:], strict=True)),
+        periodic_grid(given.shape[1:], (1.0,) * len(axes)),
         (Variable("u0", ("sample", *axes), "1", "u"), Variable("u", ("sample", *axes), "1", "u later")),
-        {"domain_length": 1.0},
+        {},
+        problem=DefaultProblem(("u0",), ("u",)),
     )
     write_file(path, layout, np.full(len(given), -1), {"u0": given, "u": wanted}, status=1)
     return path
@@ -117,14 +122,14 @@ def test_samples_of_the_same_seeds_are_not_tested_on(trained_on_generated: Run, 
         (run / "run.json").write_text((run / "run.json").read_text().replace("made.h5", "gone.h5"))
     remarks: list[str] = []
     longer = make_burgers(tmp_path / "longer.h5", 12, 64)
-    (evaluation,) = evaluate_runs([run], longer, [32], remark=remarks.append)
+    (evaluation,) = evaluate_runs([run], longer, [(32,)], remark=remarks.append)
     assert evaluation.metrics["sample"].values.tolist() == [8, 9, 10, 11]
     assert "8 of its samples are the same by seed and settings" in " ".join(remarks)
     assert "those not trained on, 4 samples" in evaluation.subject.description
     with pytest.raises(InputError, match=r"every sample of .* is in the training or validation split"):
-        evaluate_runs([run], make_burgers(tmp_path / "shorter.h5", 8, 64), [32])
+        evaluate_runs([run], make_burgers(tmp_path / "shorter.h5", 8, 64), [(32,)])
     other = make_burgers(tmp_path / "viscous.h5", 8, 64, viscosity=0.2)
-    assert evaluate_runs([run], other, [32])[0].metrics.sizes["sample"] == 8
+    assert evaluate_runs([run], other, [(32,)])[0].metrics.sizes["sample"] == 8
 
 
 def test_files_and_runs_of_earlier_versions_know_the_settings_of_the_programs_recipes(
@@ -211,7 +216,8 @@ def fake_run(folder: Path, data: Path, train: int, validation: int) -> Run:
     """A run without weights: what it was trained on is in its settings."""
     config = resolve_config({"data": {"path": str(data), "train": train, "validation": validation, "test": 1}})
     with open_dataset(data) as dataset:
-        facts = RunFacts(str(data), dataset.identity, dataset.equation, len(dataset.grid), dataset.grid[0], "")
+        settings, _ = chosen(config.data, dataset)
+        facts = RunFacts(str(data), dataset.identity, dataset.equation, problem_of(settings, dataset), "")
     return Run(folder, config, facts)
 
 
@@ -247,15 +253,15 @@ def test_a_gap_of_known_samples_is_left_out_of_everything(vanilla_run: Run, line
     chosen = [7, 3, 8, 9, 0, 10, 11]
     data = write_pairs(tmp_path / "mixed.h5", u0[chosen], u[chosen])
     remarks: list[str] = []
-    (evaluation,) = evaluate_runs([vanilla_run.path], data, [32], remark=remarks.append)
+    (evaluation,) = evaluate_runs([vanilla_run.path], data, [(32,)], remark=remarks.append)
     assert evaluation.metrics["sample"].values.tolist() == [0, 2, 3, 5, 6]
     assert evaluation.examples.samples[0] == 0
     assert "2 of its samples are the same by their values and are left out" in remarks[0]
     clean = write_pairs(tmp_path / "clean.h5", *(field[[7, 8, 9, 10, 11]] for field in (u0, u)))
-    (same,) = evaluate_runs([vanilla_run.path], clean, [32], remark=remarks.append)
-    np.testing.assert_array_equal(evaluation.errors("rmse", 32), same.errors("rmse", 32))
+    (same,) = evaluate_runs([vanilla_run.path], clean, [(32,)], remark=remarks.append)
+    np.testing.assert_array_equal(evaluation.errors("rmse", (32,)), same.errors("rmse", (32,)))
     with pytest.raises(InputError, match=r"every sample of .*known\.h5 is in the .* \(the same by their values\)"):
-        evaluate_runs([vanilla_run.path], write_pairs(tmp_path / "known.h5", u0[:6], u[:6]), [32])
+        evaluate_runs([vanilla_run.path], write_pairs(tmp_path / "known.h5", u0[:6], u[:6]), [(32,)])
     predict(vanilla_run.path, data, tmp_path / "predicted.h5", remark=remarks.append)
     assert "vanilla was trained on 2 of the 7 samples" in remarks[-1]
 
@@ -266,7 +272,7 @@ def test_runs_with_other_training_samples_are_compared_on_what_is_new_to_both(
     more = train_tiny(line_data, tmp_path / "more", "{data: {train: 8, validation: 2}, training: {seeds: 3}}")
     with h5py.File(line_data) as file:
         data = write_pairs(tmp_path / "copy.h5", file["u0"][()], file["u"][()])
-    comparison = compare_runs(vanilla_run.path, more.path, data, 32)
+    comparison = compare_runs(vanilla_run.path, more.path, data, (32,))
     assert comparison.result.samples == 10
     assert "the 10 samples of copy.h5 that neither run was trained on" in comparison.remarks[0]
 
@@ -279,7 +285,7 @@ def test_a_run_whose_data_are_gone_says_that_nothing_was_searched(vanilla_run: R
     with h5py.File(line_data) as file:
         data = write_pairs(tmp_path / "copy.h5", file["u0"][()], file["u"][()])
     remarks: list[str] = []
-    evaluate_runs([copy], data, [32], remark=remarks.append)
+    evaluate_runs([copy], data, [(32,)], remark=remarks.append)
     assert "unsearched for those that it was trained on" in remarks[0]
     assert "gone.h5, is missing or has changed" in remarks[0]
 
@@ -290,12 +296,10 @@ def test_frames_are_compared_at_the_same_instants(plane_run: Run, plane_data: Pa
     layout = Layout(
         "navier-stokes",
         "{}",
-        (
-            coordinate("time", np.arange(2.0, 6.0)),
-            *(coordinate(axis, np.arange(8) / 8) for axis in ("x", "y")),
-        ),
+        periodic_grid((8, 8), (1.0, 1.0)),
         (Variable("vorticity", ("sample", "time", "x", "y"), "s-1", "vorticity"),),
-        {"domain_length": 1.0},
+        {},
+        (instants(np.arange(2.0, 6.0)),),
     )
     write_file(tmp_path / "later.h5", layout, np.full(10, -1), {"vorticity": field[::-1, 2:, ::2, ::2]}, status=1)
     assert seen(open_run(plane_run.path), tmp_path / "later.h5") == list(range(4, 10))

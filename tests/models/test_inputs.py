@@ -23,7 +23,7 @@ OFORMER = (
     "model.marching_width=8",
     "model.rope_scales=[4.0]",
 )
-AIRFOIL = ("model.name=oformer-airfoil", "data.input=flow", "data.target=flow", "data.input_frames=2")
+AIRFOIL = ("model.name=oformer-airfoil", "data.inputs=flow", "data.targets=flow", "data.input_frames=2")
 NODES = 12
 
 
