@@ -5,6 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from kitipde.problem.load import load_run_windows
+from kitipde.problem.mesh import MeshWindows
 
 from datagen.store import open_dataset
 from kitipde.config import RunConfig, TrainingConfig
@@ -12,8 +14,6 @@ from kitipde.config.load import read_config, resolve_config
 from kitipde.errors import InputError
 from kitipde.models import MeshOperator, build_model, parameter_count
 from kitipde.models.dropout import KeyedDropout, key_dropout
-from kitipde.problem.load import load_run_windows
-from kitipde.problem.mesh import MeshWindows
 from kitipde.runs import Run, open_run
 from kitipde.training.ensemble import Ensemble, Weights
 from kitipde.training.objective import fit, make_objective
