@@ -103,7 +103,8 @@ def sample_figure(models: Sequence[Predicted], examples: Examples, place: int = 
         beginning: list[_Map | None] = [None if name is None else inputs[name]]
         rows.append(beginning + _maps(chosen, examples, field, -1, scales))
     columns = len(rows[0])
-    rows += [[inputs[name] for name in left[first : first + columns]] for first in range(0, len(left), columns)]
+    rest: list[_Map | None] = [inputs[name] for name in left]
+    rows += [rest[first : first + columns] for first in range(0, len(rest), columns)]
     wide, high = _panel_size(examples, 1.9)
     figure = new_figure((wide + 0.5) * columns, 0.4 + (high + 0.45) * len(rows))
     places = figure.subplots(len(rows), columns, squeeze=False)
