@@ -11,7 +11,7 @@ from datagen.errors import InputError, unknown
 from datagen.geometry import Axis, Grid
 from datagen.geometry.axis import BOUNDARIES, Boundary
 
-__all__ = ["SPACE", "boundaries", "found", "grid_of", "numbers"]
+__all__ = ["SPACE", "boundaries", "found", "grid_of", "numbers", "one_boundary"]
 
 SPACE = ("x", "y", "z")
 """Dimensions of space, in the order of a field's axes."""
@@ -38,12 +38,17 @@ def boundaries(text: str) -> dict[str, Boundary] | Boundary:
         InputError: it is neither.
     """
     if "=" not in text:
-        return _known(text)
+        return one_boundary(text)
     parts = (part.partition("=") for part in text.split(","))
-    return {axis.strip(): _known(kind.strip()) for axis, _, kind in parts}
+    return {axis.strip(): one_boundary(kind.strip()) for axis, _, kind in parts}
 
 
-def _known(kind: str) -> Boundary:
+def one_boundary(kind: str) -> Boundary:
+    """A word as what an end of an axis is.
+
+    Raises:
+        InputError: it is none.
+    """
     for known in BOUNDARIES:
         if kind == known:
             return known
@@ -70,7 +75,7 @@ def grid_of(source: xarray.Dataset, description: _Description) -> Grid:
         if name not in names:
             raise unknown("axis", name, names)
     every = "periodic" if kinds else str(description.boundary)
-    return Grid(tuple(_axis(source, name, _known(kinds.get(name, every)), description) for name in names))
+    return Grid(tuple(_axis(source, name, one_boundary(kinds.get(name, every)), description) for name in names))
 
 
 def _axis(source: xarray.Dataset, name: str, boundary: Boundary, description: _Description) -> Axis:

@@ -25,9 +25,10 @@ from datagen.equations.recipe import Recipe
 from datagen.equations.registry import EQUATIONS
 from datagen.equations.stored import coefficient, initial_field, main_field, recipe_with_main_field, start_field
 from datagen.errors import InputError
+from datagen.formats.axes import one_boundary
 from datagen.formats.matlab import Array, Contents, WithoutEndPoint, WithTime, contents_of
 from datagen.formats.survey import few_of, refuse_other_end_point, surveyed
-from datagen.geometry import periodic_grid
+from datagen.geometry import Axis, Boundary, Geometry, Grid, periodic_grid
 from datagen.store.ingest import ingest
 from datagen.store.layout import AttributeValue, Coordinate, Layout, Variable
 from datagen.store.reader import Dataset
@@ -53,6 +54,8 @@ class MatDescription:
             "navier-stokes", "heat") get the names that its configurations know; of others the arrays keep theirs.
         constant: ν or α, or None if it is not known.
         length: L.
+        boundary: what the ends of all axes are: "periodic" (points jL/n), or "wall" or "open", which are among the
+            points: jL/(n − 1).
         final_time: time of `u` where it is of one instant and the file has no `t`; None: 1 for equations of this
             program, and no time for others.
         drop_endpoint: axes ("x", "y") whose last point repeats the first and is left out.
@@ -61,6 +64,7 @@ class MatDescription:
     equation: str = ""
     constant: float | None = None
     length: float = 1.0
+    boundary: Boundary = "periodic"
     final_time: float | None = None
     drop_endpoint: tuple[str, ...] = ()
 
@@ -70,6 +74,7 @@ class MatDescription:
         if self.constant is not None:
             positive("nu", self.constant)
         positive("length", self.length)
+        one_boundary(self.boundary)
         if self.final_time is not None:
             positive("final time", self.final_time)
 
@@ -147,11 +152,12 @@ def export_mat(data: Dataset, out: Path) -> None:
         out: the file to write.
 
     Raises:
-        InputError: an array above 2 GiB, which the format cannot hold; or the folder cannot be written to.
+        InputError: data on other than a line or square, or of several fields; an array above 2 GiB, which the format
+            cannot hold; or the folder cannot be written to.
     """
     from scipy.io import savemat
 
-    name = main_field(data)
+    start, name = _pair(data)
     size = data.variable(name).dtype.itemsize * math.prod(data.variable(name).shape)
     if size > _LARGEST:
         raise InputError(f"u would have {size / 1e9:.1f} GB; a .mat file holds 2.1 GB (use `kitipde export well`)")
@@ -160,11 +166,43 @@ def export_mat(data: Dataset, out: Path) -> None:
         values = np.moveaxis(values, 1, -1)
     times = data.times if data.times is not None else np.zeros(0)
     arrays: dict[str, Any] = {"u": values, "t": times, "equation": data.equation}
-    start = initial_field(data)
     if start is not None:
         arrays["a"] = start
     with atomic_path(out) as temporary, open(temporary, "wb") as file:
         savemat(file, arrays, do_compression=False)
+
+
+def _pair(data: Dataset) -> tuple[Float[np.ndarray, "samples *grid"] | None, str]:
+    """`a`, if there is one, and the name of `u`: by the equation, or else the only target and the only input.
+
+    Raises:
+        InputError: the arrays of a `.mat` file cannot hold what there is.
+    """
+    grid = data.geometry
+    if not (isinstance(grid, Grid) and grid.dimension < 3 and len(set(grid.shape)) == len(set(grid.lengths)) == 1):
+        raise InputError(
+            f"{data.path} is on {_where(grid)}; a .mat file holds a line or a square (use `kitipde export well`)"
+        )
+    if recipe_with_main_field(data.equation):
+        return initial_field(data), main_field(data)
+    fields = tuple(name for name in data.fields if data.role(name) == "field")
+    given, wanted = (data.problem.inputs, data.problem.targets) if data.problem else (fields, fields)
+    if len(given) == len(wanted) == 1 and {*fields} <= {*given, *wanted}:
+        if given == wanted:
+            return None, wanted[0]
+        if "time" not in data.fields[given[0]]:
+            return data.read(given[0]), wanted[0]
+    raise InputError(
+        f"{data.path} has {len(fields)} fields ({', '.join(fields)}); a .mat file holds one, and what it is learnt "
+        "from by default (use `kitipde export well`)"
+    )
+
+
+def _where(geometry: Geometry) -> str:
+    if not isinstance(geometry, Grid):
+        return "a mesh"
+    sides = " × ".join(f"{length:g}" for length in geometry.lengths)
+    return f"{' × '.join(map(str, geometry.shape))} points of a box {sides}"
 
 
 def _content(source: Path, contents: Contents, description: MatDescription, say: Callable[[str], None]) -> _Content:
@@ -285,8 +323,10 @@ def _layout(source: Path, content: _Content, description: MatDescription, say: C
     }
     if description.constant is not None:
         config[constant] = attributes[constant] = description.constant
-    grid = periodic_grid((points,) * content.dimension, (description.length,) * content.dimension)
+    if description.boundary != "periodic":
+        config["boundary"] = description.boundary
     axes = _AXES[: content.dimension]
+    grid = _grid(axes, points, description)
     times = _times(source, content, description, say)
     dims = ("sample", *(("time",) if content.has_time else ()), *axes)
     title = "velocity" if equation == "burgers" else content.names[1]
@@ -297,6 +337,18 @@ def _layout(source: Path, content: _Content, description: MatDescription, say: C
         at_start = f"{title} at the start" if content.recipe else content.names[0]
         variables.append(Variable(content.names[0], ("sample", *axes), "1", at_start, extra=extra))
     return Layout(equation, json.dumps(config, sort_keys=True), grid, tuple(variables), attributes, tuple(times))
+
+
+def _grid(names: tuple[str, ...], points: int, description: MatDescription) -> Grid:
+    length, boundary = description.length, description.boundary
+    if boundary == "periodic":
+        return periodic_grid((points,) * len(names), (length,) * len(names))
+    if points < 2:
+        raise InputError(
+            f"an axis of {points} points does not have both of its ends, which --boundary {boundary} needs"
+        )
+    places = np.linspace(0.0, length, points)
+    return Grid(tuple(Axis(name, places, (0.0, length), (boundary, boundary)) for name in names))
 
 
 def _times(

@@ -54,7 +54,7 @@ def surveyed(layout: Layout, samples: int, read: Read, remark: Remark | None = N
     for axis, text in seams.items():
         say(
             f"warning: across the border of {axis} {text}; {axis} is taken as periodic, so Fourier layers and errors "
-            "by wave number take this for a part of the field"
+            f"by wave number take this for a part of the field (--boundary says that {axis} ends there)"
         )
     variables = tuple(replace(one, dtype="float64") if dtypes.get(one.name) else one for one in layout.variables)
     attributes = {**layout.attributes, **{f"seam_{axis}": text for axis, text in seams.items()}}

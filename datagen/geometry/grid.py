@@ -108,7 +108,7 @@ class Grid:
         """
         if len(resolution) not in (1, self.dimension):
             raise InputError(
-                f"resolution {resolution_text(resolution)} has {len(resolution)} axes, the grid "
+                f"resolution {'x'.join(map(str, resolution))} has {len(resolution)} axes, the grid "
                 f"{' × '.join(map(str, self.shape))} has {self.dimension}"
             )
         return tuple(resolution) * self.dimension if len(resolution) == 1 else tuple(resolution)

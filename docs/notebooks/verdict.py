@@ -97,7 +97,7 @@ def kitipde(line: str) -> None:
 
 
 common = (
-    f"--config demo --data {folder}/ks.h5 --seeds 3 --set data.input=before --set data.target=after "
+    f"--config demo --data {folder}/ks.h5 --seeds 3 --set data.inputs=before --set data.targets=after "
     "--set data.train=60 --set data.validation=40 --set data.test=100 --set data.resolution=64 "
     "--set data.normalize=standard --set model.width=16 --set residual.collision_heads=64 --set training.epochs=40 "
     "--set training.batch_size=20"

@@ -32,6 +32,9 @@ def mat(
     ] = "",
     nu: Annotated[float | None, typer.Option(help="Viscosity, or diffusivity, which the file does not tell.")] = None,
     length: Annotated[str, typer.Option(help="Side of the domain: a number, or 2pi.")] = "1",
+    boundary: Annotated[
+        str, typer.Option(metavar="KIND", help="What its sides are: periodic, wall or open.")
+    ] = "periodic",
     final_time: Annotated[
         float | None,
         typer.Option(help="Time of u, where it is of one instant and the file has no t.  [default: 1 if it has any]"),
@@ -41,11 +44,12 @@ def mat(
 ) -> None:
     """The FNO authors' .mat files, MATLAB version 5 to 7.3, and HDF5 files with arrays of the same names."""
     from datagen.checks import parse_number
+    from datagen.formats.axes import one_boundary
     from datagen.formats.mat import MatDescription, import_mat
 
     refuse_taken(out, overwrite, file)
     side = parse_number("length", length)
-    description = MatDescription(equation, nu, side, final_time, tuple(drop_endpoint or ()))
+    description = MatDescription(equation, nu, side, one_boundary(boundary), final_time, tuple(drop_endpoint or ()))
     with progress("import", "samples") as show:
         import_mat(file, out, description, lambda done, total: show(done, total, ""), remark)
     wrote(out)

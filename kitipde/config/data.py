@@ -99,7 +99,9 @@ class DataConfig(Section):
         for old, new in (("input", "inputs"), ("target", "targets")):
             if old in given:
                 name = given.pop(old)
-                given.setdefault(new, _FLOW if name == "flow" else name)
+                if new in given:
+                    raise ValueError(f"{old}={name} beside {new}={given[new]}: these are one setting, {new}")
+                given[new] = _FLOW if name == "flow" else name
         return given
 
     @model_validator(mode="after")

@@ -168,8 +168,8 @@ def _recognised(module: nn.Module, name: str, parameter: Tensor) -> tuple[str, i
         return None
     if parameter.is_complex() and parameter.ndim >= 3:
         return "spectral", 1, 1
-    dimension = getattr(module, "dimension", None)
-    if hasattr(module, "modes") and parameter.shape[-1] == 2 and parameter.ndim - 3 == dimension:
+    modes = getattr(module, "modes", None)
+    if isinstance(modes, tuple) and parameter.shape[-1] == 2 and parameter.ndim - 3 == len(modes):
         return "spectral", 1, 1
     return None
 

@@ -102,7 +102,8 @@ def sample_figure(models: Sequence[Predicted], examples: Examples, place: int = 
         scales = _scales(models, examples, field, [-1])
         rows.append([None if name is None else inputs[name], *_maps(chosen, examples, field, -1, scales)])
     columns = _width(rows[0])
-    rows += [[inputs[name] for name in left[first : first + columns]] for first in range(0, len(left), columns)]
+    rest: list[_Maps | None] = [inputs[name] for name in left]
+    rows += [rest[first : first + columns] for first in range(0, len(rest), columns)]
     # Of many columns each is narrower, so that a page shrinks their text less.
     wide, high = _panel_size(examples, 1.9 if columns <= 4 else 1.5)
     figure = new_figure((wide + 0.4) * columns, 0.4 + (high + 0.45) * len(rows))
@@ -334,7 +335,7 @@ def _points(examples: Examples) -> Float[np.ndarray, " points"]:
 
 
 def _input_title(examples: Examples, name: str) -> str:
-    return f"input: {name}" + ("" if examples.times is None else ", last given frame")
+    return f"input: {name}" + ("" if examples.times is None else "\nlast given frame")
 
 
 def _field_label(examples: Examples, field: int) -> str:
@@ -343,7 +344,7 @@ def _field_label(examples: Examples, field: int) -> str:
 
 def _instant(examples: Examples, field: int, frame: int) -> str:
     time = _time_label(examples, frame)
-    return f"{_field_label(examples, field)}, {time}" if time else _field_label(examples, field)
+    return f"{_field_label(examples, field)}\n{time}" if time else _field_label(examples, field)
 
 
 def _time_label(examples: Examples, frame: int) -> str:

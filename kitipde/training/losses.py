@@ -37,8 +37,8 @@ def loss_units(sizes: Float[Tensor, "samples frames"]) -> tuple[float, float]:
 def relative_l2(
     prediction: Float[Tensor, "batch frames fields *space"],
     target: Float[Tensor, "batch frames fields *space"],
-    scale: Float[Tensor, " fields"],
-    floor: Float[Tensor, " fields"],
+    scale: float | Float[Tensor, " fields"] = 1.0,
+    floor: float | Float[Tensor, " fields"] = SMALLEST,
 ) -> Float[Tensor, "batch frames"]:
     """Relative L2 error of each frame, the mean over fields of |c(û - u)| / max(|c u|, φ√n).
 
@@ -53,6 +53,6 @@ def relative_l2(
     # Autocast would take the norms in half precision.
     with torch.autocast(target.device.type, enabled=False):
         difference = prediction.to(target.dtype) - target
-        factor = scale.reshape(-1, *(1,) * (target.ndim - 3))
+        factor = scale.reshape(-1, *(1,) * (target.ndim - 3)) if isinstance(scale, Tensor) else scale
         error, norm = (torch.linalg.vector_norm((factor * field).flatten(3), dim=3) for field in (difference, target))
-    return (error / torch.maximum(norm, floor * math.sqrt(target[0, 0, 0].numel()))).mean(2)
+    return (error / norm.clamp_min(floor * math.sqrt(target[0, 0, 0].numel()))).mean(2)

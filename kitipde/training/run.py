@@ -69,8 +69,6 @@ def start_run(
     config = _with_whole_paths(config)
     with open_dataset(dataset_path(config)) as dataset, blaming_settings():
         config, problem, taken = resolved(config, dataset)
-        if taken is not None:
-            remark(taken)
         data = load_data(config, dataset)
         for channels in config.model.residual_channels:
             check_particles(config.residual, channels, problem.domain.shape)
@@ -89,6 +87,8 @@ def start_run(
         )
     if config.training.tensorboard:
         check_tensorboard()
+    if taken is not None:
+        remark(taken)
     if overwrite and out.exists() and _holds_something(out):
         _remove_run(out)
     # A symbolic link may lead to a folder that is still to be made.

@@ -36,9 +36,9 @@ def test_json_is_finite_and_has_the_means_over_seeds_and_samples(vanilla_run: Ru
     kitipde("evaluate", vanilla_run.path, "--data", vanilla_run.dataset_path, "--resolutions", "16,32", "--json")
     rows = json.loads(capsys.readouterr().out)
     assert [row["resolution"] for row in rows] == [16, 32]
-    (evaluation,) = evaluate_runs([vanilla_run.path], None, [16, 32])
+    (evaluation,) = evaluate_runs([vanilla_run.path], None, [(16,), (32,)])
     for row in rows:
-        expected = evaluation.errors("mse", row["resolution"])
+        expected = evaluation.errors("mse", (row["resolution"],))
         assert row["mse"]["mean"] == pytest.approx(expected.mean())
         assert row["mse"]["seeds"] == 3
 
@@ -63,7 +63,11 @@ def test_figures_are_written_on_request(vanilla_run: Run, capsys: pytest.Capture
             "resolution 12 does not divide the grid of 32 points (those that do: 1, 2, 4, 8, 16, 32)",
         ),
         (["--resolutions", "64"], "resolution 64"),
-        (["--resolutions", "abc"], "--resolutions takes whole numbers"),
+        (
+            ["--resolutions", "abc"],
+            "resolution 'abc' is none (allowed: a number such as 64, or one for each axis: 64x128)",
+        ),
+        (["--resolutions", "16x16"], "resolution 16x16 has 2 axes, the grid 32 has 1"),
         (["--data", "nowhere.h5"], "nowhere.h5"),
     ],
 )
@@ -79,7 +83,9 @@ def test_a_folder_that_is_no_run_is_named(tmp_path: Path):
         kitipde("evaluate", tmp_path)
 
 
-@pytest.mark.parametrize("text", ["", "64,", "0", "-8", "64;128", "1e3", "٣x"])
+@pytest.mark.parametrize("text", ["", "64,", "0", "-8", "64;128", "1e3", "٣x", "64x", "x64", "64x0"])
 def test_resolutions_that_are_no_numbers_are_refused(text: str):
-    with pytest.raises(InputError, match="--resolutions takes whole numbers"):
+    with pytest.raises(
+        InputError, match=r"resolution '.*' is none \(allowed: a number such as 64, or one for each axis: 64x128\)"
+    ):
         parse_resolutions(text)

@@ -20,7 +20,7 @@ from kitipde.models.weights import pack_weights, unpack_weights
 from kitipde.runs import Run, open_run
 from tests.evaluation.conftest import train_tiny, write_line_data, write_plane_data
 
-PLANE = "data: {input: vorticity, target: vorticity, input_frames: 2, output_frames: 3, resolution: 8, test: 2}"
+PLANE = "data: {input_frames: 2, output_frames: 3, resolution: 8, test: 2}"
 
 
 @pytest.fixture(scope="module")
@@ -51,9 +51,9 @@ def test_mean_and_spread_over_the_networks_of_inputs_without_solutions(kitipde, 
     outcome = kitipde("predict", line.path, "--data", data, "--out", out)
     assert outcome.code == 0, outcome.err
     with xr.open_dataset(data) as source, xr.open_dataset(out) as found:
-        u0 = torch.from_numpy(source["u0"].values)[:, None]
+        u0 = torch.from_numpy(source["u0"].values)[:, None, None]
         with torch.no_grad():
-            each = np.stack([library.load(line.path, seed)(u0)[:, 0].double().numpy() for seed in range(3)])
+            each = np.stack([library.load(line.path, seed)(u0)[:, 0, 0].double().numpy() for seed in range(3)])
         np.testing.assert_allclose(found["u"], each.mean(0), rtol=1e-6, atol=1e-7)
         np.testing.assert_allclose(found["u_spread"], each.std(0, ddof=1), rtol=1e-5, atol=1e-7)
         np.testing.assert_array_equal(found["x"], source["x"])
@@ -67,10 +67,11 @@ def test_mean_and_spread_over_the_networks_of_inputs_without_solutions(kitipde, 
 
 def test_a_coarser_grid_is_that_of_evaluation(line: Run, tmp_path: Path) -> None:
     data = inputs_alone(tmp_path / "new.h5")
-    predict(line.path, data, tmp_path / "coarse.h5", seed=0, resolution=16)
+    predict(line.path, data, tmp_path / "coarse.h5", seed=0, resolution=(16,))
     with xr.open_dataset(data) as source, xr.open_dataset(tmp_path / "coarse.h5") as found:
         with torch.no_grad():
-            expected = library.load(line.path, 0)(torch.from_numpy(source["u0"].values[:, None, ::4].copy()))[:, 0]
+            u0 = torch.from_numpy(source["u0"].values[:, None, None, ::4].copy())
+            expected = library.load(line.path, 0)(u0)[:, 0, 0]
         np.testing.assert_array_equal(found["u"], expected)
         assert found.sizes["x"] == 16
 
@@ -80,8 +81,8 @@ def test_frames_follow_the_given_ones_and_go_on_beyond_the_file(plane: Run, tmp_
     predict(plane.path, data, tmp_path / "longer.h5", frames=6)
     with xr.open_dataset(data) as source, xr.open_dataset(tmp_path / "longer.h5") as found:
         with torch.no_grad():
-            given = torch.from_numpy(source["vorticity"].values[:, :2])
-            expected = library.rollout(library.load(plane.path), given, 6)
+            given = torch.from_numpy(source["vorticity"].values[:, :2, None])
+            expected = library.rollout(library.load(plane.path), given, 6)[:, :, 0]
         np.testing.assert_array_equal(found["vorticity"], expected)
         assert found["time"].values.tolist() == [2, 3, 4, 5, 6, 7]
         assert found["vorticity"].attrs["units"] == source["vorticity"].attrs["units"]
@@ -110,7 +111,7 @@ def test_what_cannot_be_predicted_is_told_in_a_line(kitipde, line: Run, plane: R
         "holds burgers, but": (plane.path, "--data", data),
         "has 1 frames of vorticity, but": (plane.path, "--data", flow),
         "unknown seed of": (line.path, "--data", data, "--seed", 7),
-        "predicts one field without time": (line.path, "--data", data, "--frames", 2),
+        "predicts fields without time": (line.path, "--data", data, "--frames", 2),
         "resolution": (line.path, "--data", data, "--resolution", 48),
         "no such file": (line.path, "--data", tmp_path / "nothing.h5"),
         "is not a run folder": (tmp_path, "--data", data),

@@ -5,14 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from kitipde.problem.load import load_run_windows
+from kitipde.problem.mesh import FIELDS, load_mesh_windows, mesh_scaling, momentum
 
 from datagen.store import open_dataset
 from kitipde.config import DataConfig, ResidualConfig
 from kitipde.config.load import resolve_config
 from kitipde.errors import InputError
 from kitipde.models.oformer_airfoil import AirfoilOFormer
-from kitipde.problem.load import load_run_windows
-from kitipde.problem.mesh import FIELDS, load_mesh_windows, mesh_scaling, momentum
 from tests.data.mesh_files import RECIPE, write_mesh_data
 
 FLOW = DataConfig(input="flow", target="flow", input_frames=4, output_frames=3, normalize="standard")

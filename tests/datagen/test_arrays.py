@@ -175,7 +175,7 @@ def test_shared_fields_and_fields_without_time_are_drawn(kitipde, tmp_path: Path
     save_dataset(renamed, tmp_path / "renamed.h5", ArrayDescription("burgers"))
     outcome = kitipde("export", "well", tmp_path / "renamed.h5", "--out", tmp_path / "well.h5")
     assert (outcome.code, outcome.err.count("\n")) == (2, 1)
-    assert "unknown field" in outcome.err
+    assert "holds single states" in outcome.err
 
 
 def test_a_data_set_of_ours_needs_no_import(tmp_path: Path) -> None:

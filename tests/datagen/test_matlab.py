@@ -5,13 +5,17 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+import xarray
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from scipy.io import savemat
+from scipy.io import loadmat, savemat
 
 from datagen.errors import InputError
 from datagen.formats.mat import MatDescription, import_mat
+from datagen.formats.netcdf import ArrayDescription, save_dataset
+from datagen.geometry import Grid
 from datagen.store import open_dataset
+from tests import datasets
 
 HEADER = b"MATLAB 7.3 MAT-file, Platform: GLNXA64, Created on: Mon Nov 30 2026"
 
@@ -121,3 +125,35 @@ def test_a_name_close_to_one_of_ours_is_remarked(tmp_path: Path) -> None:
     told: list[str] = []
     import_mat(tmp_path / "d.mat", tmp_path / "d.h5", MatDescription("burger"), remark=told.append)
     assert "did you mean 'burgers'?" in told[0]
+
+
+def test_a_square_may_have_walls_which_are_among_its_points(kitipde, tmp_path: Path) -> None:
+    savemat(tmp_path / "d.mat", {"coeff": numbers(6, 9, 9), "sol": numbers(6, 9, 9)})
+    words = ("import", "mat", tmp_path / "d.mat", "--out", tmp_path / "d.h5", "--length", "2")
+    assert "allowed: open, periodic, wall" in kitipde(*words, "--boundary", "walls").err
+    done = kitipde(*words, "--boundary", "wall")
+    assert (done.code, "border" in done.err) == (0, False)
+    with open_dataset(tmp_path / "d.h5") as data:
+        assert isinstance(data.geometry, Grid)
+        for axis in data.geometry.axes:
+            assert (axis.boundary, axis.extent, axis.has_ends) == (("wall", "wall"), (0, 2), (True, True))
+
+
+def test_what_a_mat_file_cannot_hold_is_refused_in_one_line(kitipde, tmp_path: Path) -> None:
+    def export(path: Path) -> str:
+        outcome = kitipde("export", "mat", path, "--out", tmp_path / "d.mat", "--overwrite")
+        assert (outcome.code, outcome.err.count("\n")) in ((0, 1), (2, 1), (0, 0))
+        return outcome.err
+
+    rectangle = datasets.rectangle_of_four_fields(tmp_path / "rectangle.h5")
+    assert "is on 12 × 16 points of a box 2 × 1; a .mat file holds a line or a square" in export(rectangle)
+    assert "16 × 16 × 16 points" in export(datasets.box(tmp_path / "box.h5"))
+    fields = {name: (("sample", "x"), numbers(4, 8)) for name in "uvw"}
+    save_dataset(xarray.Dataset(fields), tmp_path / "three.h5", ArrayDescription("own", length=1.0))
+    assert "has 3 fields (u, v, w); a .mat file holds one" in export(tmp_path / "three.h5")
+    line = datasets.bounded_line(tmp_path / "line.h5")
+    export(line)
+    arrays = loadmat(tmp_path / "d.mat")
+    with open_dataset(line) as data:
+        np.testing.assert_array_equal(arrays["a"], data.read("u0"))
+        np.testing.assert_array_equal(arrays["u"], data.read("u"))

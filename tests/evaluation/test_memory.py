@@ -48,9 +48,7 @@ def write_large_data(path: Path) -> Path:
 @pytest.mark.slow
 def test_200_samples_of_40_frames_at_256_stay_below_2_gib(tmp_path: Path):
     data = write_large_data(tmp_path / "large.h5")
-    settings = (
-        "{data: {output_frames: 1, train: 2, validation: 2, test: 200, resolution: 32}, training: {epochs: 1}}"
-    )
+    settings = "{data: {output_frames: 1, train: 2, validation: 2, test: 200, resolution: 32}, training: {epochs: 1}}"
     run = train_tiny(data, tmp_path / "run", settings)
     command = [sys.executable, "-c", MEASURED, "evaluate", str(run.path), "--resolutions", str(POINTS)]
     done = subprocess.run([*command, "--frames", str(FRAMES)], capture_output=True, text=True, check=True)

@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
+from kitipde.evaluation.mesh import evaluate_mesh_runs
+from kitipde.evaluation.mesh_metrics import flow_errors, force_coefficients, stream_of, table4, wall_of
+from kitipde.evaluation.mesh_records import MESH_METRICS, MeshEvaluation
+from kitipde.problem.mesh import load_mesh_windows
 
 from datagen.equations.airfoil.air import DENSITY, PRESSURE, SOUND
 from datagen.equations.airfoil.o_grid import triangulated
 from datagen.store import open_dataset
 from kitipde.config import DataConfig
-from kitipde.evaluation.mesh import evaluate_mesh_runs
-from kitipde.evaluation.mesh_metrics import flow_errors, force_coefficients, stream_of, table4, wall_of
-from kitipde.evaluation.mesh_records import MESH_METRICS, MeshEvaluation
 from kitipde.evaluation.summary import estimate
-from kitipde.problem.mesh import load_mesh_windows
 from tests.conftest import settings
 from tests.data.mesh_files import RECIPE, write_mesh_data
 

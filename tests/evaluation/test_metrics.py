@@ -1,6 +1,8 @@
 """Each metric against an independent formula, on fields whose answer is known."""
 
 import math
+from collections.abc import Sequence
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,17 +10,55 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from datagen.geometry import Axis, Geometry, Grid, Mesh, periodic_grid
 from kitipde.evaluation.metrics import (
-    FrameErrors,
+    Compared,
+    Quantities,
+    applicable,
     correlation_time,
-    join,
-    join_spectra,
-    measure,
-    over_rollout,
-    power_above,
+    grouped,
+    joined,
+    measured,
+    metric,
+    with_spread,
 )
+from kitipde.evaluation.metrics.spectral import Spectra, join_spectra, power_above, spectra
 
 TAU = 2 * math.pi
+
+
+def compared(
+    prediction: torch.Tensor, truth: torch.Tensor, geometry: Geometry | Sequence[float], mean: float = math.nan
+) -> Compared:
+    """Fields [sample, frame, *space] of one target "u", on a periodic grid of some lengths or any other geometry."""
+    if not isinstance(geometry, Grid | Mesh):
+        geometry = periodic_grid(truth.shape[2:], geometry)
+    fields = (field.unsqueeze(2) for field in (prediction, truth, truth[:, :1]))
+    return Compared(*fields, geometry, ("u",), ("u",), (mean,))
+
+
+def quantities(fields: Compared) -> Quantities:
+    """What all metrics of a single field are computed from."""
+    return with_spread(measured(fields, applicable(fields.geometry, fields.fields)))
+
+
+def measure(
+    prediction: torch.Tensor, truth: torch.Tensor, geometry: Geometry | Sequence[float], mean: float = math.nan
+) -> tuple[SimpleNamespace, Spectra]:
+    """Errors of each sample and frame, of which there is one field, by name; and spectra [frame, shell]."""
+    fields = compared(prediction, truth, geometry, mean)
+    found, here = quantities(fields), applicable(fields.geometry, fields.fields)
+    errors = {name: values[..., 0] for name, values in found.items()}
+    errors |= {each.name: each.frame(found)[..., 0] for each in here if each.frame is not None}
+    all_spectra = spectra(fields)
+    sums = (each[:, 0] for each in (all_spectra.target, all_spectra.prediction, all_spectra.error))
+    return SimpleNamespace(**errors, quantities=found), Spectra(all_spectra.samples, *sums)
+
+
+def over_rollout(errors: SimpleNamespace) -> SimpleNamespace:
+    """Errors of each whole rollout, by name."""
+    here = applicable(periodic_grid((8,), (1.0,)), ("u",))
+    return SimpleNamespace(**{each.name: each.rollout(errors.quantities)[..., 0] for each in here})
 
 
 def grid_1d(points: int, length: float = 1.0) -> torch.Tensor:
@@ -211,24 +251,15 @@ def test_float32_fields_are_measured_in_float64():
     assert float(errors.rmse) == pytest.approx(stored, rel=1e-12)
 
 
-def test_measuring_in_chunks_changes_nothing(monkeypatch: pytest.MonkeyPatch):
-    truth, guess = random_fields(7, 2, 20), random_fields(7, 2, 20, seed=1)
-    whole, whole_spectra = measure(guess, truth, (1.0,), 0.3)
-    monkeypatch.setattr("kitipde.evaluation.metrics._CHUNK_VALUES", 90)
-    chunked, chunked_spectra = measure(guess, truth, (1.0,), 0.3)
-    for name in FrameErrors.__dataclass_fields__:
-        torch.testing.assert_close(getattr(chunked, name), getattr(whole, name), equal_nan=True)
-    torch.testing.assert_close(chunked_spectra.error, whole_spectra.error)
-    assert chunked_spectra.samples == whole_spectra.samples == 7
-
-
 def test_batches_join_to_the_errors_of_the_whole():
-    truth, guess = random_fields(5, 2, 20), random_fields(5, 2, 20, seed=1)
-    whole, spectra = measure(guess, truth, (1.0,), 0.3)
-    first, first_spectra = measure(guess[:2], truth[:2], (1.0,), 0.3)
-    rest, rest_spectra = measure(guess[2:], truth[2:], (1.0,), 0.3)
-    torch.testing.assert_close(join([first, rest]).mse, whole.mse)
-    torch.testing.assert_close(join_spectra([first_spectra, rest_spectra]).prediction, spectra.prediction)
+    whole = compared(random_fields(5, 2, 20, seed=1), random_fields(5, 2, 20), (1.0,), 0.3)
+    parts, metrics = [whole.part(part) for part in (slice(0, 2), slice(2, 5))], applicable(whole.geometry, ("u",))
+    found = joined([measured(part, metrics) for part in parts])
+    for name, expected in measured(whole, metrics).items():
+        torch.testing.assert_close(found[name], expected, equal_nan=True)
+    together, expected = join_spectra(list(map(spectra, parts))), spectra(whole)
+    torch.testing.assert_close(together.prediction, expected.prediction)
+    assert together.samples == expected.samples == 5
 
 
 def test_spectrum_of_a_single_mode_is_one_shell_of_half_its_squared_amplitude():
@@ -248,15 +279,15 @@ def test_correlation_time_is_interpolated_between_frames():
 def test_power_above_counts_the_modes_at_and_beyond_the_coarse_nyquist():
     # Powers: mode 3 has ½, mode 8 has 2; a grid of 16 points holds modes up to 7.
     truth = mode_1d(3) + 2.0 * mode_1d(8)
-    assert power_above(truth, 16) == pytest.approx(0.8)
-    assert power_above(truth, 18) == pytest.approx(0.0, abs=1e-12)
-    assert power_above(mode_2d(1, 9), 16) == pytest.approx(1.0)
-    assert power_above(torch.zeros(1, 1, 8), 4) == 0.0
-
-
-def test_fields_of_different_shape_are_refused():
-    with pytest.raises(ValueError, match="differ in shape"):
-        measure(torch.zeros(1, 1, 8), torch.zeros(1, 1, 4), (1.0,))
+    assert power_above(truth[:, :, None], (16,)) == pytest.approx(0.8)
+    assert power_above(truth[:, :, None], (18,)) == pytest.approx(0.0, abs=1e-12)
+    assert power_above(mode_2d(1, 9)[:, :, None], (16, 16)) == pytest.approx(1.0)
+    assert power_above(torch.zeros(1, 1, 1, 8), (4,)) == 0.0
+    # Each axis has its own Nyquist index.
+    assert power_above(mode_2d(3, 9)[:, :, None], (8, 20)) == pytest.approx(0.0, abs=1e-12)
+    assert power_above(mode_2d(9, 3)[:, :, None], (8, 20)) == pytest.approx(1.0)
+    both = torch.stack([truth, torch.zeros_like(truth)], dim=2)
+    assert power_above(both, (16,)) == pytest.approx(0.4), "the mean over fields"
 
 
 @settings(max_examples=25, deadline=None)
@@ -281,3 +312,102 @@ def test_the_relative_error_of_deviations_is_its_formula():
     whole = (squares[0].sum(1) / squares[1].sum(1)).sqrt()
     torch.testing.assert_close(over_rollout(errors).relative_l2_deviation, whole)
     assert over_rollout(measure(guess, truth, (1.0,))[0]).relative_l2_deviation.isnan().all(), "the mean is not known"
+
+
+def test_relative_h1_of_a_rectangle_has_the_wavenumbers_of_each_axis():
+    """Twice as long along x as along y, and other points along each: k = 2πm/L of each axis."""
+    lengths, shape = (2.0, 1.0), (24, 20)
+    truth, guess = random_fields(3, 1, *shape), random_fields(3, 1, *shape, seed=1)
+    errors, _ = measure(guess, truth, lengths)
+    k = np.meshgrid(
+        *(TAU * np.fft.fftfreq(n, length / n) for n, length in zip(shape, lengths, strict=True)), indexing="ij"
+    )
+    weight = 1 + k[0] ** 2 + k[1] ** 2
+
+    def squared_norm(field: np.ndarray) -> np.ndarray:
+        return (weight * np.abs(np.fft.fft2(field)) ** 2).sum((1, 2))
+
+    expected = np.sqrt(squared_norm((guess - truth)[:, 0].numpy()) / squared_norm(truth[:, 0].numpy()))
+    np.testing.assert_allclose(errors.relative_h1[:, 0], expected, rtol=1e-12)
+
+
+def nodes(points: np.ndarray, name: str = "x", boundary: str = "wall", end: float = 1.0) -> Axis:
+    return Axis(name, points, (0.0, end), (boundary, boundary))
+
+
+# Closer to each other at the ends, both of which are points.
+_CLUSTERED = (1 - np.cos(np.linspace(0, np.pi, 33))) / 2
+
+
+def test_means_over_bounded_nodes_are_those_of_the_trapezoidal_rule():
+    """Of a linear function it is exact, where a mean over the nodes is not."""
+    x = torch.from_numpy(_CLUSTERED**2)
+    geometry, zero = Grid((nodes(_CLUSTERED**2),)), torch.zeros(1, 1, 33, dtype=torch.float64)
+    fields = compared(zero + 3 + 2 * x, zero, geometry)
+    found = quantities(fields)
+    assert float(found["mean_drift"]) == pytest.approx(4.0, rel=1e-12)
+    assert float((3 + 2 * x).mean()) < 3.9
+    assert float(found["mse"]) == pytest.approx(np.trapezoid((3 + 2 * x.numpy()) ** 2, x.numpy()), rel=1e-12)
+    assert float(found["max_error"]) == 5.0
+
+
+@pytest.mark.parametrize("order", [1, 2])
+def test_h1_on_bounded_nodes_is_that_of_differences(order: int):
+    """A polynomial up to the square has the slope that differences of second order give, at the ends too."""
+    walls, period = nodes(_CLUSTERED), nodes(2 * np.arange(64) / 64, "y", "periodic", 2.0)
+    x, y = (torch.from_numpy(axis.coordinates) for axis in (walls, period))
+    truth = (x**order)[:, None] * torch.ones(64) + 0.1 * torch.sin(TAU * y / 2)
+    fields = compared((1.5 * truth)[None, None], truth[None, None], Grid((walls, period)))
+    found = quantities(fields)
+    step = 2 / 64
+    slopes = order * x[:, None] ** (order - 1), 0.1 * torch.cos(TAU * y / 2) * math.sin(math.pi * step) / step
+    squares = truth**2 + slopes[0] ** 2 + slopes[1] ** 2
+    expected = np.trapezoid(squares.mean(1).numpy(), walls.coordinates)
+    assert float(found["target_h1"]) == pytest.approx(expected, rel=1e-12)
+    assert float(metric("relative_h1").rollout(found)) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    ("geometry", "absent"),
+    [
+        (periodic_grid((8, 8), (1.0, 2.0)), {"momentum_rmse", "lift_rmse"}),
+        (Grid((nodes(_CLUSTERED),)), {"band_low", "band_middle", "band_high", "momentum_rmse"}),
+        (Grid((nodes(np.array([0.0, 0.1, 0.5]), boundary="periodic"),)), {"band_low", "lift_rmse"}),
+        (
+            Mesh(np.zeros(1), np.zeros(1), np.zeros((0, 3), np.int32), np.zeros(1, np.int8)),
+            {"relative_h1", "band_low", "momentum_rmse", "lift_rmse", "table4_momentum_rmse"},
+        ),
+    ],
+)
+def test_metrics_are_absent_where_they_are_not_defined(geometry: Geometry, absent: set[str]):
+    here = {each.name for each in applicable(geometry, ("u",))}
+    assert not here & absent
+    assert {"mse", "rmse", "nrmse", "relative_l2", "max_error", "mean_drift"} <= here
+    assert ("relative_h1" in here) == isinstance(geometry, Grid)
+
+
+def test_flow_metrics_need_the_fields_of_a_flow_on_a_mesh():
+    mesh = Mesh(np.zeros(1), np.zeros(1), np.zeros((0, 3), np.int32), np.zeros(1, np.int8))
+    flow = ("velocity_x", "velocity_y", "density", "pressure")
+    names = [{each.name for each in applicable(mesh, fields)} for fields in (flow, flow[:3])]
+    assert names[0] - names[1] == {"lift_rmse", "drag_rmse"}
+    assert {"momentum_rmse", "table4_momentum_rmse"} <= names[1]
+
+
+def test_components_of_a_vector_share_one_norm_and_other_fields_have_their_own():
+    truth, guess = random_fields(4, 2, 3, 16), random_fields(4, 2, 3, 16, seed=1)
+    grid, names = periodic_grid((16,), (1.0,)), ("vx", "vy", "p")
+    found = with_spread(measured(Compared(guess, truth, truth, grid, names), applicable(grid, names)))
+    together = grouped(found, ((0, 1), (2,)))
+
+    def relative(e: np.ndarray, t: np.ndarray) -> np.ndarray:
+        return np.linalg.norm(e.reshape(4, -1), axis=1) / np.linalg.norm(t.reshape(4, -1), axis=1)
+
+    e, t = (guess - truth).numpy(), truth.numpy()
+    expected = [relative(e[:, :, part], t[:, :, part]) for part in (slice(0, 2), slice(2, 3))]
+    np.testing.assert_allclose(metric("relative_l2").rollout(together), np.stack(expected, axis=1))
+    each = [relative(e[:, :, [field]], t[:, :, [field]]) for field in range(3)]
+    np.testing.assert_allclose(metric("relative_l2").rollout(found), np.stack(each, axis=1))
+    largest = np.abs(e).max((1, 3))
+    expected = np.stack([largest[:, :2].max(1), largest[:, 2]], axis=1)
+    np.testing.assert_allclose(metric("max_error").rollout(together), expected)

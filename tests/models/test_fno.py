@@ -1,27 +1,33 @@
 """The FNO against neuraloperator's, and what KITI may not change."""
 
+import dataclasses
+
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from datagen.geometry import Axis, Grid, periodic_grid
 from kitipde.config import FNOConfig, ResidualConfig
 from kitipde.memory import has_points_first
-from kitipde.models import FNO
+from kitipde.models.fno import FNO
+from kitipde.problem.problem import Domain
 
 GRIDS = {1: (32,), 2: (16, 20)}
 
 
 def model(dimension: int, residual: ResidualConfig | None = None, **settings) -> FNO:
     torch.manual_seed(0)
-    config = FNOConfig(**{"modes": 5, "width": 12, "layers": 3, "projection_width": 24, **settings})
-    return FNO(config, residual or ResidualConfig(), dimension, in_channels=2, out_channels=1)
+    config = FNOConfig(**{"modes": (5,), "width": 12, "layers": 3, "projection_width": 24, **settings})
+    domain = Domain.of(periodic_grid(GRIDS[dimension], (1.0,) * dimension))
+    return FNO(config, residual or ResidualConfig(), in_channels=2, out_channels=1, domain=domain)
 
 
 def library_model_with_the_weights_of(ours: FNO, dimension: int, activation) -> nn.Module:
     """neuraloperator's FNO in the original's terms; its biases sit in the convolution, ours in the skip."""
     from neuralop.models import FNO as Library
 
-    modes = ours.convolutions[0].modes
+    modes = ours.convolutions[0].modes[0]
     theirs = Library(
         n_modes=(2 * modes,) * (dimension - 1) + (2 * modes - 1,),
         in_channels=2,
@@ -164,3 +170,42 @@ def test_the_double_model_is_double_throughout() -> None:
     network = model(2, ResidualConfig(kind="kiti", collision_heads=8)).double()
     a = torch.randn(1, 2, *GRIDS[2], dtype=torch.float64)
     assert network.train()(a).dtype == network.eval()(a).dtype == torch.float64
+
+
+def test_bounded_axes_are_padded_behind_their_end_and_periodic_ones_are_not() -> None:
+    axes = (
+        Axis("x", np.linspace(0, 1, 10), (0.0, 1.0), ("wall", "wall"), "1"),
+        periodic_grid((12,), (1.0,)).axes[0],
+    )
+    domain = Domain.of(Grid((axes[0], dataclasses.replace(axes[1], name="y"))))
+    config = FNOConfig(modes=(4,), width=8, layers=2, projection_width=8, coordinates="none", padding=0.25)
+    torch.manual_seed(0)
+    network = FNO(config, ResidualConfig(), 2, 1, domain).double()
+    a = torch.randn(2, 2, 10, 12, dtype=torch.float64)
+    padded = FNO(config, ResidualConfig(), 2, 1, Domain.of(periodic_grid((13, 12), (1.0, 1.0)))).double()
+    padded.load_state_dict(network.state_dict())
+    padded.lifting = nn.Identity()
+    expected = padded(nn.functional.pad(network.lifting(a), (0, 0, 0, 3)))[:, :, :10]
+    torch.testing.assert_close(network(a), expected, atol=1e-13, rtol=0)
+    torch.testing.assert_close(network(a.roll(5, 3)), network(a).roll(5, 3), atol=1e-13, rtol=0)
+    assert not torch.allclose(network(a.roll(5, 2)), network(a).roll(5, 2), rtol=1e-4)
+
+
+@pytest.mark.parametrize(("grid", "modes"), [((16, 24), (3, 9)), ((8, 10, 12), (2, 3, 4)), ((12, 12, 12), (4,))])
+def test_modes_differ_by_axis_in_two_and_three_dimensions(grid: tuple[int, ...], modes: tuple[int, ...]) -> None:
+    domain = Domain.of(periodic_grid(grid, (1.0,) * len(grid)))
+    config = FNOConfig(modes=modes, width=6, layers=2, projection_width=6, coordinates="none")
+    network = FNO(config, ResidualConfig(), 1, 1, domain).double()
+    network.activation = nn.Identity()
+    axes = torch.meshgrid(*(torch.arange(n, dtype=torch.float64) / n for n in grid), indexing="ij")
+    kept = modes * len(grid) if len(modes) == 1 else modes
+    with torch.no_grad():
+        for skip in network.skips:
+            skip.conv.weight.zero_()
+        constant = network(torch.zeros(1, 1, *grid, dtype=torch.float64))
+        for axis, x in enumerate(axes):
+            # The last wave that is kept passes, the next does not.
+            waves = ((2 * torch.pi * k * x).cos()[None, None] for k in (kept[axis] - 1, kept[axis] + 1))
+            passes, stops = ((network(wave) - constant).abs().max() for wave in waves)
+            assert passes > 1e-6
+            assert stops < 1e-12

@@ -7,11 +7,14 @@ import torch
 from torch import Tensor
 from torch.func import functional_call, stack_module_state, vmap
 
+from datagen.geometry import periodic_grid
 from kitipde.collisions import key_noise
 from kitipde.config import FNOConfig, ResidualConfig
 from kitipde.memory import points_first
-from kitipde.models import FNO, fno
+from kitipde.models import fno
 from kitipde.models.cpu.joined import joined
+from kitipde.models.fno import FNO
+from kitipde.problem.problem import Domain
 
 GRIDS = {1: (18,), 2: (9, 16)}
 COUPLES = {"layout": "token", "collision_heads": 4, "coll_coef": "auto"}
@@ -19,8 +22,9 @@ COUPLES = {"layout": "token", "collision_heads": 4, "coll_coef": "auto"}
 
 def model(dimension: int, **residual) -> FNO:
     torch.manual_seed(0)
-    config = FNOConfig(modes=5, width=8, layers=3, projection_width=8)
-    network = FNO(config, ResidualConfig(**residual), dimension, in_channels=2, out_channels=1).double()
+    config = FNOConfig(modes=(5,), width=8, layers=3, projection_width=8)
+    domain = Domain.of(periodic_grid(GRIDS[dimension], (1.0,) * dimension))
+    network = FNO(config, ResidualConfig(**residual), in_channels=2, out_channels=1, domain=domain).double()
     key_noise(network, 3)
     return network
 

@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from kitipde.config import OFormerConfig, ResidualConfig
-from kitipde.models import OFormer, rollout
+from datagen.geometry import Axis, Grid, periodic_grid
+from kitipde.config import AirfoilOFormerConfig, OFormerConfig, ResidualConfig
+from kitipde.models import Normalised, rollout
 from kitipde.models.attention import CrossAttention, GaussianFeatures, SelfAttention, linear_attention, rotate
+from kitipde.models.oformer import OFormer
 from kitipde.models.oformer_airfoil import AirfoilOFormer
+from kitipde.problem.problem import Domain, Problem
 
 DOUBLE = torch.float64
 
@@ -87,24 +90,28 @@ def test_heads_start_near_the_identity() -> None:
         torch.testing.assert_close(orthogonal @ orthogonal.T, torch.eye(12), atol=1e-5, rtol=0)
 
 
+FLOW = ("velocity_x", "velocity_y", "density", "pressure")
+
+
+def airfoil_model(nodes: int = 12) -> AirfoilOFormer:
+    """In its published sizes, on nodes at random places, of all types."""
+    domain = Domain("mesh", (nodes,), 2)
+    model = AirfoilOFormer(AirfoilOFormerConfig(), ResidualConfig(), Problem(FLOW, FLOW, (), (), 4, 1, domain))
+    model.positions.copy_(40 * torch.rand(nodes, 2))
+    model.node_type.copy_(torch.arange(nodes) % 3)
+    return model
+
+
 def test_the_airfoil_model_has_its_published_number_of_parameters() -> None:
-    model = AirfoilOFormer(ResidualConfig())
-    assert sum(parameter.numel() for parameter in model.parameters()) == 1_370_116
-
-
-def airfoil_problem(nodes: int = 12) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    return torch.randn(2, 4, nodes, 6), 40 * torch.rand(nodes, 2), torch.randint(0, 3, (nodes,))
+    assert sum(parameter.numel() for parameter in airfoil_model().parameters()) == 1_370_116
 
 
 def test_permuting_the_nodes_permutes_the_prediction() -> None:
-    model = AirfoilOFormer(ResidualConfig()).double().eval()
-    frames, positions, kind = airfoil_problem()
-    frames, positions = frames.double(), positions.double()
-    order = torch.randperm(12)
-    expected = model(frames, positions, kind, 3)[:, :, order]
-    torch.testing.assert_close(
-        model(frames[:, :, order], positions[order], kind[order], 3), expected, atol=1e-9, rtol=0
-    )
+    model, channels, order = airfoil_model().double().eval(), torch.randn(2, 16, 12, dtype=DOUBLE), torch.randperm(12)
+    expected = model(channels, 3)[..., order]
+    model.positions.copy_(model.positions[order])
+    model.node_type.copy_(model.node_type[order])
+    torch.testing.assert_close(model(channels[..., order], 3), expected, atol=1e-9, rtol=0)
 
 
 GRID_CONFIGS = {
@@ -119,13 +126,21 @@ GRID_CONFIGS = {
     ),
     "march": OFormerConfig(width=16, rope_scales=(8, 1), latent_width=24, cross_heads=2, marching_width=32),
 }
+
+
+def network(name: str, grid: tuple[int, ...], residual: ResidualConfig, channels: int = 2, fields: int = 1) -> OFormer:
+    """On the periodic unit line or rectangle."""
+    domain = Domain.of(periodic_grid(grid, (1.0,) * len(grid)))
+    return OFormer(GRID_CONFIGS[name], residual, channels, fields, domain)
+
+
 TOKENS = ResidualConfig(kind="kiti", layout="token", collision_heads=4, coll_coef=0.9)
 
 
 @pytest.mark.parametrize(("name", "grid"), [("burgers", (16,)), ("march", (16,)), ("march", (8, 6))])
 def test_kiti_in_evaluation_has_the_bits_of_vanilla(name: str, grid: tuple[int, ...]) -> None:
-    vanilla = OFormer(GRID_CONFIGS[name], ResidualConfig(), len(grid), 2).eval()
-    kiti = OFormer(GRID_CONFIGS[name], TOKENS, len(grid), 2).eval()
+    vanilla = network(name, grid, ResidualConfig()).eval()
+    kiti = network(name, grid, TOKENS).eval()
     kiti.load_state_dict(vanilla.state_dict())
     a = torch.randn(2, 2, *grid)
     assert torch.equal(kiti(a), vanilla(a))
@@ -136,7 +151,7 @@ def test_kiti_in_evaluation_has_the_bits_of_vanilla(name: str, grid: tuple[int, 
 @pytest.mark.parametrize("residual", [ResidualConfig(), TOKENS])
 @pytest.mark.parametrize(("name", "grid"), [("burgers", (16,)), ("march", (8, 6))])
 def test_every_parameter_gets_a_gradient(name: str, grid: tuple[int, ...], residual: ResidualConfig) -> None:
-    model = OFormer(GRID_CONFIGS[name], residual, len(grid), 2)
+    model = network(name, grid, residual)
     model(torch.randn(2, 2, *grid)).square().sum().backward()
     for label, parameter in model.named_parameters():
         assert parameter.grad is not None, label
@@ -144,9 +159,8 @@ def test_every_parameter_gets_a_gradient(name: str, grid: tuple[int, ...], resid
 
 
 def test_every_parameter_of_the_airfoil_model_gets_a_gradient() -> None:
-    model = AirfoilOFormer(ResidualConfig())
-    frames, positions, _ = airfoil_problem()
-    model(frames, positions, torch.arange(12) % 3, 2).square().sum().backward()
+    model = airfoil_model()
+    model(torch.randn(2, 16, 12), 2).square().sum().backward()
     for label, parameter in model.named_parameters():
         assert parameter.grad is not None, label
         assert parameter.grad.abs().max() > 0, label
@@ -168,14 +182,13 @@ def smooth_field(*grid: int) -> torch.Tensor:
 )
 def test_a_band_limited_field_is_predicted_the_same_on_every_grid(name: str, trained_on, grids) -> None:
     torch.manual_seed(0)
-    model = OFormer(GRID_CONFIGS[name], ResidualConfig(), len(trained_on), 2, trained_on).double().eval()
-    own = OFormer(GRID_CONFIGS[name], ResidualConfig(), len(trained_on), 2).double().eval()
-    own.load_state_dict(model.state_dict())
+    model = network(name, trained_on, ResidualConfig()).double().eval()
     with torch.no_grad():
         expected = model(smooth_field(*trained_on))
-        assert torch.equal(own(smooth_field(*trained_on)), expected)
         for grid in grids:
             found = model(smooth_field(*grid))
+            own = network(name, grid, ResidualConfig()).double().eval()
+            own.load_state_dict(model.state_dict())
             # Points that both grids have: every n-th of n / gcd.
             common = [math.gcd(n, m) for n, m in zip(grid, trained_on, strict=True)]
             there = (..., *(slice(None, None, n // c) for n, c in zip(grid, common, strict=True)))
@@ -185,9 +198,27 @@ def test_a_band_limited_field_is_predicted_the_same_on_every_grid(name: str, tra
 
 
 def test_a_marching_model_gives_the_first_frames_of_a_longer_march() -> None:
-    model = OFormer(GRID_CONFIGS["march"], ResidualConfig(), 2, 3).eval()
-    a = torch.randn(2, 3, 8, 8)
+    problem = Problem(("u",), ("u",), (), (), 3, 2, Domain.square(8, 2))
+    model = Normalised(OFormer(GRID_CONFIGS["march"], ResidualConfig(), 3, 1, problem.domain), problem).eval()
+    a = torch.randn(2, 3, 1, 8, 8)
     torch.testing.assert_close(rollout(model, a, 5)[:, :2], rollout(model, a, 2))
+
+
+@pytest.mark.parametrize(("name", "steps"), [("burgers", 1), ("march", 3)])
+def test_between_walls_every_field_of_every_step_is_interpolated(name: str, steps: int) -> None:
+    torch.manual_seed(0)
+    wall = ("wall", "open")
+    domain = Domain.of(Grid((Axis("x", np.linspace(0, 2, 9), (0.0, 2.0), wall, "m"),)))
+    model = OFormer(GRID_CONFIGS[name], ResidualConfig(), 2, 3, domain).double().eval()
+    x = torch.linspace(0, 1, 9, dtype=DOUBLE)
+    coarse, fine = (torch.stack([at, 1 - 2 * at])[None] for at in (x, torch.linspace(0, 1, 17, dtype=DOUBLE)))
+    with torch.no_grad():
+        expected, found = model(coarse, steps), model(fine, steps)
+    assert expected.shape == (1, *((steps,) if model.marches else ()), 3, 9)
+    torch.testing.assert_close(found[..., ::2], expected, atol=1e-11, rtol=0)
+    torch.testing.assert_close(found[..., 1::2], (expected[..., 1:] + expected[..., :-1]) / 2, atol=1e-11, rtol=0)
+    # The ends are two places, not neighbours across a period.
+    assert not torch.allclose(expected[..., 0], expected[..., -1], rtol=1e-3)
 
 
 def test_features_of_positions_far_from_the_origin_keep_their_digits_in_half_precision() -> None:

@@ -8,7 +8,7 @@ from torch import nn
 
 from kitipde.config import FNOConfig, ResidualConfig
 from kitipde.errors import InputError
-from kitipde.models import FNO
+from kitipde.models.fno import FNO
 from kitipde.optim.condensation import (
     clusters,
     condensation,
@@ -17,6 +17,7 @@ from kitipde.optim.condensation import (
     filter_degree,
     neuron_weights,
 )
+from kitipde.problem.problem import Domain
 
 
 def cosine(a, b):
@@ -46,7 +47,9 @@ def test_a_linear_layer_uses_the_first_definition_and_a_convolution_the_second()
 
 
 def test_spectral_neurons_are_compared_over_the_modes_of_each_channel():
-    model = FNO(FNOConfig(modes=3, width=4, layers=1, projection_width=8), ResidualConfig(), 1, 1, 1)
+    model = FNO(
+        FNOConfig(modes=(3,), width=4, layers=1, projection_width=8), ResidualConfig(), 1, 1, Domain.square(16, 1)
+    )
     found = {layer.name: layer for layer in condensation(model)}
     weight = model.convolutions[0].weight.detach()
     assert found["convolutions.0.weight"].kind == "spectral"

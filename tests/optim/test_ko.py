@@ -11,11 +11,12 @@ from torch import nn
 from kitipde.config import FNOConfig, ResidualConfig
 from kitipde.config.optimizer_collisions import OptimizerCollisionsConfig
 from kitipde.errors import InputError
-from kitipde.models import FNO
+from kitipde.models.fno import FNO
 from kitipde.models.spectral import SpectralConv
 from kitipde.optim import KO, with_collisions
 from kitipde.optim.collisions import soft_collisions
 from kitipde.optim.layers import Layer, find_layers, from_blocks, from_rows, to_blocks, to_rows
+from kitipde.problem.problem import Domain
 
 BASES = {
     "sgd": lambda p: torch.optim.SGD(p, lr=0.05, momentum=0.9, weight_decay=1e-3),
@@ -35,7 +36,7 @@ class Mixed(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.spectral = SpectralConv(2, 6, 3, 1)
+        self.spectral = SpectralConv(2, 6, (3,))
         self.convolution = nn.Conv1d(6, 4, 3, padding=1, groups=2)
         self.transposed = nn.ConvTranspose1d(4, 6, 3, padding=1, groups=2)
         self.weights1 = nn.Parameter(torch.randn(6, 5, 3, dtype=torch.cfloat) / 5)
@@ -250,7 +251,9 @@ def test_an_optimizer_that_evaluates_by_itself_sees_every_gradient_collide():
 def test_a_gradient_scaler_leaves_the_step_of_a_fused_optimizer_as_it_is():
     def stepped(scale):
         torch.manual_seed(0)
-        model = FNO(FNOConfig(modes=3, width=6, layers=1, projection_width=8), ResidualConfig(), 1, 1, 1)
+        model = FNO(
+            FNOConfig(modes=(3,), width=6, layers=1, projection_width=8), ResidualConfig(), 1, 1, Domain.square(16, 1)
+        )
         optimizer = KO(torch.optim.SGD(model.parameters(), lr=0.1, fused=True), model, layers="all", coll_coef=0.3)
         scaler = torch.amp.GradScaler("cpu", init_scale=scale, enabled=scale > 1)
         scaler.scale(model(torch.ones(1, 1, 16)).square().sum()).backward()
@@ -290,7 +293,9 @@ def test_a_copy_steps_alone():
 
 
 def test_the_last_linear_layer_of_an_fno_is_the_last_with_neurons_to_collide():
-    model = FNO(FNOConfig(modes=3, width=6, layers=2, projection_width=8), ResidualConfig(), 1, 1, 1)
+    model = FNO(
+        FNOConfig(modes=(3,), width=6, layers=2, projection_width=8), ResidualConfig(), 1, 1, Domain.square(16, 1)
+    )
     optimizer = KO(BASES["adam"](model.parameters()), model)
     assert [(layer.name, layer.neurons) for layer, _ in optimizer.layers] == [("projection.fcs.0.weight", 8)]
     spectral = KO(BASES["adam"](model.parameters()), model, layers="spectral")

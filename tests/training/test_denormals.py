@@ -37,7 +37,7 @@ def test_training_has_none_and_leaves_the_processor_as_it_was(tmp_path: Path, mo
 
     monkeypatch.setattr(Trainer, "run", run)
     data = write_plane_data(tmp_path / "data.h5")
-    trained(data, tmp_path / "run", "data.input=vorticity", "data.target=vorticity")
+    trained(data, tmp_path / "run", "data.inputs=vorticity", "data.targets=vorticity")
     assert products == [0]
     assert product() > 0
 
@@ -54,7 +54,7 @@ def test_denormal_weights_become_zero_and_others_stay() -> None:
 
 def test_a_trained_model_is_read_without_them(tmp_path: Path) -> None:
     data = write_plane_data(tmp_path / "data.h5")
-    (replica,) = trained(data, tmp_path / "run", "data.input=vorticity", "data.target=vorticity").replicas
+    (replica,) = trained(data, tmp_path / "run", "data.inputs=vorticity", "data.targets=vorticity").replicas
     weights = load_file(replica.best_path)
     name = next(name for name in weights if name.endswith("skips.0.conv.weight"))
     weights[name][0] = TINY

@@ -5,15 +5,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from kitipde.problem.load import load_run_windows
+from kitipde.problem.mesh import MeshWindows
 
 from datagen.store import open_dataset
 from kitipde.config import RunConfig, TrainingConfig
 from kitipde.config.load import read_config, resolve_config
 from kitipde.errors import InputError
-from kitipde.models import MeshOperator, build_model, parameter_count
+from kitipde.models import Normalised, build_model, parameter_count
 from kitipde.models.dropout import KeyedDropout, key_dropout
-from kitipde.problem.load import load_run_windows
-from kitipde.problem.mesh import MeshWindows
+<<<<<<< HEAD
+from kitipde.models.oformer_airfoil import AirfoilOFormer
+from kitipde.problem.problem import Problem, problem_of
+from kitipde.problem.windows import Batch, Windows, load_windows
+=======
+>>>>>>> tests-evaluation
 from kitipde.runs import Run, open_run
 from kitipde.training.ensemble import Ensemble, Weights
 from kitipde.training.objective import fit, make_objective
@@ -52,16 +58,25 @@ def trained(data: Path, out: Path, *assignments: str) -> Run:
     return open_run(out)
 
 
-def fitted(data: Path, *assignments: str) -> tuple[MeshOperator, MeshWindows]:
-    config = airfoil_config(data, *assignments)
+def windows_of(data: Path, config: RunConfig) -> tuple[Problem, Windows]:
     with open_dataset(data) as dataset:
-        windows = load_run_windows(dataset, config, range(5))
+        return problem_of(config.data, dataset), load_windows(dataset, config.data, range(5))
+
+
+def fitted(data: Path, *assignments: str) -> tuple[Normalised, Windows]:
+    config = airfoil_config(data, *assignments)
+    problem, windows = windows_of(data, config)
     torch.manual_seed(0)
-    model = build_model(config, 2, 240)
-    assert isinstance(windows, MeshWindows)
-    assert isinstance(model, MeshOperator)
+    model = build_model(config, problem)
     fit(config, model, TrainingData(windows, windows))
     return model.eval(), windows
+
+
+def errors_of(model: Normalised, prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """What training minimises, of fields in physical units."""
+    network = model.network
+    assert isinstance(network, AirfoilOFormer)
+    return network.errors(*(model.standardised(each) for each in (prediction, target)))
 
 
 def test_the_operator_has_the_published_number_of_parameters(mesh_file) -> None:
@@ -72,39 +87,39 @@ def test_the_loss_is_its_formula_written_out(mesh_file) -> None:
     model, windows = fitted(mesh_file)
     target = windows.targets[:2]
     prediction = target * 1.1 + 0.3
-    mean, deviation = (each.double().numpy() for each in (model.mean, model.deviation))
+    mean, deviation = (each.numpy()[:, None] for each in (model.output_mean, model.output_std))
     z, t = ((field.double().numpy() - mean) / deviation for field in (prediction, target))
     expected = np.zeros((2, 3))
-    inside = np.flatnonzero(windows.region.numpy())
+    inside = np.flatnonzero(model.network.region.numpy())
     for sample in range(2):
         for frame in range(3):
-            everywhere = np.mean([((z - t)[sample, frame, node] ** 2).sum() for node in range(240)])
+            everywhere = np.mean([((z - t)[sample, frame, :, node] ** 2).sum() for node in range(240)])
             near = [
-                (z[sample, frame, n, c] * z[sample, frame, n, 2] - t[sample, frame, n, c] * t[sample, frame, n, 2]) ** 2
+                (z[sample, frame, c, n] * z[sample, frame, 2, n] - t[sample, frame, c, n] * t[sample, frame, 2, n]) ** 2
                 for n in inside
                 for c in range(2)
             ]
             expected[sample, frame] = everywhere + 2 * np.mean(near)
-    np.testing.assert_allclose(model.errors(prediction, target), expected, rtol=1e-4)
-    assert not model.errors(target, target).any()
+    np.testing.assert_allclose(errors_of(model, prediction, target), expected, rtol=1e-4)
+    assert not errors_of(model, target, target).any()
 
 
 def test_predictions_are_in_physical_units_and_longer_ones_begin_as_shorter_ones(mesh_file) -> None:
     model, windows = fitted(mesh_file)
     with torch.no_grad():
-        three, one = model(windows.inputs, 3), model(windows.inputs)
+        three, one = model(windows.inputs, None, 3), model(windows.inputs)
     torch.testing.assert_close(three[:, :1], one)
-    assert 3e4 < float(three[..., 3].mean()) < 3e5
-    assert float(three[..., 0].mean()) < 100
+    assert 3e4 < float(three[:, :, 3].mean()) < 3e5
+    assert float(three[:, :, 0].mean()) < 100
 
 
 def test_collisions_act_in_training_only_and_leave_the_bits_of_evaluation(mesh_file) -> None:
     (vanilla, windows), (kiti, _) = fitted(mesh_file), fitted(mesh_file, "residual.kind=kiti")
     with torch.no_grad():
-        assert torch.equal(vanilla(windows.inputs, 3), kiti(windows.inputs, 3))
+        assert torch.equal(vanilla(windows.inputs, None, 3), kiti(windows.inputs, None, 3))
         without_dropout = kiti.train()
         without_dropout.network.dropout.eval()
-        assert not torch.equal(vanilla(windows.inputs, 3), without_dropout(windows.inputs, 3))
+        assert not torch.equal(vanilla(windows.inputs, None, 3), without_dropout(windows.inputs, None, 3))
 
 
 def test_keyed_dropout_has_its_rate_mean_and_the_same_choices_for_the_same_key() -> None:
@@ -133,7 +148,7 @@ def test_the_first_step_learns_from_the_first_frames_alone(mesh_file, tmp_path) 
     run = trained(mesh_file, tmp_path / "run", "training.epochs=1", "training.batch_size=5", "model.dropout=0")
     model, windows = fitted(mesh_file, "model.dropout=0")
     with torch.no_grad():
-        errors = model.errors(model(windows.inputs, 3), windows.targets).mean(0)
+        errors = errors_of(model, model(windows.inputs, None, 3), windows.targets).mean(0)
     assert run.replicas[0].metrics()[0]["train_loss"] == pytest.approx(float(errors[0]), rel=1e-5)
     assert errors[0] != pytest.approx(float(errors.mean()), rel=1e-5)
 
@@ -163,13 +178,12 @@ def test_seeds_at_once_are_seeds_alone(mesh_file, tmp_path, kind: str) -> None:
 
 def first_gradients(path: Path, run: Run, seeds: range) -> tuple[Weights, Weights]:
     """Errors and gradients of the first step, stacked along the seeds, which the optimizer has not touched yet."""
-    with open_dataset(path) as dataset:
-        windows = load_run_windows(dataset, run.config, range(5))
+    _, windows = windows_of(path, run.config)
     data = TrainingData(windows, windows)
     ensemble = Ensemble([make_objective(run.config, run.replica(seed), data) for seed in seeds]).train()
     # Each seed has a batch of its own.
     batches = torch.stack([torch.arange(seed, seed + 2) for seed in seeds])
-    errors = ensemble(windows.inputs[batches], windows.targets[batches])
+    errors = ensemble(Batch(*(each[batches] for each in ensemble.fields(windows))))
     errors.sum().backward()
     gradients = {}
     for name, parameter in ensemble.trained().items():
@@ -204,9 +218,11 @@ def test_every_site_collides_at_the_rate_that_was_asked_for(mesh_file, tmp_path)
 def test_a_checkpoint_knows_its_mesh_and_its_data(mesh_file, tmp_path) -> None:
     run = trained(mesh_file, tmp_path / "run", "training.epochs=1")
     model, (expected, _) = run.replicas[0].load_model(), fitted(mesh_file)
-    for name in ("mean", "deviation", "positions", "node_type", "region"):
-        assert torch.equal(getattr(model, name), getattr(expected, name)), name
-    assert (run.facts.dimension, run.facts.resolution) == (2, RECIPE.around * RECIPE.layers)
+    found = dict(model.named_buffers())
+    for name, buffer in expected.named_buffers():
+        if name in expected.state_dict():
+            assert torch.equal(found[name], buffer), name
+    assert (run.facts.dimension, run.facts.resolution) == (2, (RECIPE.around * RECIPE.layers,))
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,9 @@ from torch import nn
 
 from kitipde.config import DataConfig, OptimizerConfig, ScheduleConfig, TrainingConfig
 from kitipde.errors import InputError
-from kitipde.models import rollout
-from kitipde.problem.windows import split_samples
+from kitipde.models import Normalised, rollout
+from kitipde.problem.problem import Domain, Problem
+from kitipde.problem.windows import Batch, split_samples
 from kitipde.training.batches import Fields, batch_order, draw
 from kitipde.training.losses import relative_l2
 from kitipde.training.objective import Objective
@@ -19,12 +20,12 @@ from tests.training.conftest import trained
 
 
 def test_the_relative_error_of_a_scaled_field_is_the_scaling() -> None:
-    target = torch.randn(3, 2, 16)
+    target = torch.randn(3, 2, 1, 16)
     torch.testing.assert_close(relative_l2(1.25 * target, target), torch.full((3, 2), 0.25))
 
 
 def test_the_gradient_is_finite_at_an_exact_fit_and_at_a_zero_target() -> None:
-    target = torch.stack([torch.randn(8), torch.zeros(8)])[:, None]
+    target = torch.stack([torch.randn(8), torch.zeros(8)])[:, None, None]
     prediction = target.clone().requires_grad_()
     relative_l2(prediction, target).sum().backward()
     assert prediction.grad is not None
@@ -138,7 +139,7 @@ def test_the_moving_average_follows_its_formula_and_leaves_the_weights() -> None
 
 
 class Halving(nn.Module):
-    """The next frame is a weight times the last plus a tenth of the one before."""
+    """The next frame is a weight times the last plus a tenth of the one before, of two frames as channels."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -148,12 +149,17 @@ class Halving(nn.Module):
         return self.weight * window[:, -1:] + 0.1 * window[:, -2:-1]
 
 
+PROBLEM = Problem(("u",), ("u",), (), (), 2, 5, Domain.square(16, 1))
+
+
 def objective(unroll: str, **settings) -> Objective:
-    return Objective(Halving(), TrainingConfig.model_validate({"unroll": unroll, **settings})).train()
+    model = Normalised(Halving(), PROBLEM)
+    return Objective(model, TrainingConfig.model_validate({"unroll": unroll, **settings})).train()
 
 
-FRAMES = torch.randn(4, 7, 16, generator=torch.Generator().manual_seed(3))
+FRAMES = torch.randn(4, 7, 1, 16, generator=torch.Generator().manual_seed(3))
 GIVEN, WANTED = FRAMES[:, :2], FRAMES[:, 2:]
+BATCH = Batch(GIVEN, WANTED, torch.zeros(4, 0, 16), torch.zeros(4, 5, 0, 16))
 
 
 def slope(module: Objective, errors: torch.Tensor) -> torch.Tensor:
@@ -167,13 +173,13 @@ def test_teacher_forcing_sees_the_true_frames() -> None:
     by_hand = torch.cat(
         [relative_l2(module.model(FRAMES[:, t : t + 2]), FRAMES[:, t + 2 : t + 3]) for t in range(5)], dim=1
     )
-    torch.testing.assert_close(module(GIVEN, WANTED), by_hand)
+    torch.testing.assert_close(module(BATCH), by_hand)
 
 
 def test_one_step_predicts_the_frame_that_was_drawn() -> None:
     module, starts = objective("one-step"), torch.tensor([0, 4, 2, 1])
-    forced = objective("teacher-forcing")(GIVEN, WANTED)
-    torch.testing.assert_close(module(GIVEN, WANTED, starts), forced.gather(1, starts[:, None]))
+    forced = objective("teacher-forcing")(BATCH)
+    torch.testing.assert_close(module(BATCH, starts), forced.gather(1, starts[:, None]))
 
 
 def test_pushforward_passes_frames_without_gradient() -> None:
@@ -181,8 +187,8 @@ def test_pushforward_passes_frames_without_gradient() -> None:
     passed = rollout(module.model, GIVEN, 3).detach()
     window = torch.cat([GIVEN, passed], dim=1)[:, -2:]
     by_hand = relative_l2(module.model(window), WANTED[:, 3:4])
-    torch.testing.assert_close(module(GIVEN, WANTED, 3), by_hand)
-    ours = slope(module, module(GIVEN, WANTED, 3))
+    torch.testing.assert_close(module(BATCH, 3), by_hand)
+    ours = slope(module, module(BATCH, 3))
     torch.testing.assert_close(ours, slope(module, by_hand))
     through_all = relative_l2(rollout(module.model, GIVEN, 4), WANTED[:, :4])[:, 3]
     assert not torch.isclose(ours, slope(module, through_all), rtol=1e-3)
@@ -192,30 +198,30 @@ def test_pushforward_passes_frames_without_gradient() -> None:
 def test_noise_is_for_training_and_evaluation_is_the_whole_rollout(unroll: str) -> None:
     module = objective(unroll, input_noise=0.1)
     starts = torch.zeros(4, dtype=torch.long) if unroll == "one-step" else 0
-    first, second = module(GIVEN, WANTED, starts), module(GIVEN, WANTED, starts)
+    first, second = module(BATCH, starts), module(BATCH, starts)
     assert not torch.equal(first, second), "each step has noise of its own"
     module.noise_key.zero_()
-    assert torch.equal(module(GIVEN, WANTED, starts), first)
+    assert torch.equal(module(BATCH, starts), first)
     plain = relative_l2(rollout(module.model, GIVEN, 5), WANTED)
-    assert torch.equal(module.eval()(GIVEN, WANTED), plain)
+    assert torch.equal(module.eval()(BATCH), plain)
 
 
 def test_the_noise_has_the_deviation_that_was_asked_for() -> None:
     module = objective("autoregressive", input_noise=0.25)
     module.noise_size.fill_(2.0)
-    noisy = module._noisy(torch.zeros(50, 4, 1000))
+    noisy = module._noisy(torch.zeros(50, 4, 1, 1000))
     assert math.isclose(float(noisy.std()), 0.25 * 2.0, rel_tol=0.01)
 
 
 @pytest.mark.parametrize("resident", [True, False])
 def test_batches_come_in_order_whether_held_on_the_device_or_fetched(resident: bool) -> None:
-    fields = Fields(GIVEN, WANTED, torch.device("cpu"), resident)
+    fields = Fields(BATCH, torch.device("cpu"), resident)
     indices = [torch.tensor([[0, 3], [1, 1]]), torch.tensor([[2], [0]])]
     got = list(fields.batches(indices))
     assert len(got) == 2
-    for index, (inputs, targets) in zip(indices, got, strict=True):
-        assert torch.equal(inputs, GIVEN[index])
-        assert torch.equal(targets, WANTED[index])
+    for index, batch in zip(indices, got, strict=True):
+        assert torch.equal(batch.inputs, GIVEN[index])
+        assert torch.equal(batch.targets, WANTED[index])
     assert list(fields.batches([])) == []
 
 

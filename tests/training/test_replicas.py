@@ -15,8 +15,8 @@ from tests.training.conftest import stopped_and_continued, trained
 RTOL, ATOL = 2e-3, 2e-5
 RATE = ("residual.target_rate=0.5",)
 PLANE = (
-    "data.input=vorticity",
-    "data.target=vorticity",
+    "data.inputs=vorticity",
+    "data.targets=vorticity",
     "data.input_frames=2",
     "data.output_frames=3",
     "training.batch_size=3",

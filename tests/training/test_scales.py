@@ -13,12 +13,15 @@ from hypothesis import strategies as st
 from datagen.equations.burgers import Burgers
 from datagen.equations.heat import Heat
 from datagen.equations.navier_stokes import NavierStokes
+from datagen.geometry import periodic_grid
 from datagen.store import Coordinate, Layout, Variable
+from datagen.store.layout import DefaultProblem
 from datagen.store.writer import write_file
 from kitipde.errors import InputError
 from kitipde.evaluation import evaluate_runs
 from kitipde.models.normalised import Normalised
 from kitipde.models.rollout import rollout
+from kitipde.problem.problem import Domain, Problem
 from kitipde.problem.statistics import FieldStatistics, in_units
 from kitipde.training.losses import FLOOR, loss_units, relative_l2
 from kitipde.training.run import start_run
@@ -38,9 +41,11 @@ def waves(samples: int = 20, frames: int = 1, points: int = 32) -> np.ndarray:
 
 def line_file(path: Path, u0: np.ndarray, u: np.ndarray) -> Path:
     """A float64 dataset of an operator between two fields."""
-    x = Coordinate("x", np.arange(u.shape[-1]) / u.shape[-1], "1", "x", "X")
+    grid = periodic_grid(u.shape[-1:], (1.0,))
     names = tuple(Variable(name, ("sample", "x"), "1", name, "float64") for name in ("u0", "u"))
-    layout = Layout("advection", json.dumps({"file": path.stem}), (x,), names, {"domain_length": 1.0})
+    layout = Layout(
+        "advection", json.dumps({"file": path.stem}), grid, names, {}, problem=DefaultProblem(("u0",), ("u",))
+    )
     write_file(path, layout, np.arange(len(u)), {"u0": u0, "u": u})
     return path
 
@@ -48,19 +53,16 @@ def line_file(path: Path, u0: np.ndarray, u: np.ndarray) -> Path:
 def frames_file(path: Path, w: np.ndarray, times: np.ndarray | None = None) -> Path:
     """A float64 dataset of two fields w and v with frames, equal in value."""
     times = np.arange(w.shape[1], dtype=float) if times is None else times
-    axes = (
-        Coordinate("time", times, "1", "time", "T"),
-        Coordinate("x", np.arange(w.shape[-1]) / w.shape[-1], "1", "x", "X"),
-    )
+    grid, time = periodic_grid(w.shape[-1:], (1.0,)), Coordinate("time", times, "1", "time", "T")
     names = tuple(Variable(name, ("sample", "time", "x"), "1", name, "float64") for name in ("w", "v"))
-    layout = Layout("advection", json.dumps({"file": path.stem}), axes, names, {"domain_length": 1.0})
+    layout = Layout("advection", json.dumps({"file": path.stem}), grid, names, {}, (time,))
     write_file(path, layout, np.arange(len(w)), {"w": w, "v": w})
     return path
 
 
 U0, U = waves(frames=2)[:, 0], waves(frames=2)[:, 1]
 STANDARD = "data.normalize=standard"
-FRAMES = ("data.input=w", "data.target=w", "data.input_frames=2", "data.output_frames=3")
+FRAMES = ("data.inputs=w", "data.targets=w", "data.input_frames=2", "data.output_frames=3")
 
 
 @settings(max_examples=25, deadline=None)
@@ -87,9 +89,9 @@ def test_targets_at_rest_change_neither_scale_nor_floor(amplitude: float, share:
 
 
 def test_a_target_at_rest_has_an_error_beside_the_typical_target() -> None:
-    target = torch.randn(9, 2, 16, dtype=torch.float64)
+    target = torch.randn(9, 2, 1, 16, dtype=torch.float64)
     target[4] *= 1e-20
-    scale, floor = loss_units(FieldStatistics.of(target).sizes(0.0, 1.0))
+    scale, floor = loss_units(FieldStatistics.of(target[:, :, 0]).sizes(0.0, 1.0))
     errors = relative_l2(target + 0.01, target, scale, floor)
     assert errors.max() < 0.01 / (FLOOR * 0.5)
     # Everywhere else it is the error without a floor, bit for bit.
@@ -103,9 +105,9 @@ def test_training_and_nrmse_are_the_same_in_every_unit(tmp_path, unit_run, ampli
     run = trained(data, tmp_path / "run", STANDARD)
     losses, expected = ([row["train_loss"] for row in each.replicas[0].metrics()] for each in (run, unit_run))
     np.testing.assert_allclose(losses, expected, rtol=1e-4)
-    (found,), (unit,) = (evaluate_runs([each.path], None, [32]) for each in (run, unit_run))
+    (found,), (unit,) = (evaluate_runs([each.path], None, [(32,)]) for each in (run, unit_run))
     for metric in ("nrmse", "relative_l2_deviation"):
-        np.testing.assert_allclose(found.errors(metric, 32), unit.errors(metric, 32), rtol=1e-4)
+        np.testing.assert_allclose(found.errors(metric, (32,)), unit.errors(metric, (32,)), rtol=1e-4)
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +124,7 @@ def test_rollouts_are_the_same_in_every_unit(tmp_path, unroll: str) -> None:
         more = (f"training.unroll={unroll}", "training.input_noise=0.01", "training.seeds=2")
         run = trained(data, tmp_path / name, STANDARD, *FRAMES, *more)
         losses.append([[row["train_loss"], row["validation_loss"]] for row in run.replicas[1].metrics()])
-        nrmse.append(evaluate_runs([run.path], None, [32])[0].errors("nrmse", 32))
+        nrmse.append(evaluate_runs([run.path], None, [(32,)])[0].errors("nrmse", (32,)))
     np.testing.assert_allclose(losses[1], losses[0], rtol=1e-4)
     np.testing.assert_allclose(nrmse[1], nrmse[0], rtol=1e-4)
 
@@ -166,13 +168,13 @@ def test_no_dataset_of_the_papers_reaches_the_floor(normalize: str) -> None:
 @pytest.mark.parametrize(
     ("u0", "u", "normalize", "message"),
     [
-        (0 * U0 + 3, U, "standard", r"data.input=u0 is 3 everywhere .* data.normalize=none"),
-        (U0, 0 * U - 0.1, "standard", r"data.target=u is -0.1 everywhere"),
-        (U0 * 2e-11 + 1e5, U, "standard", r"data.input=u0 varies by .* rounding of float64"),
-        (U0, 0 * U, "none", r"data.target=u is zero in every training sample"),
-        (U0, 0 * U, "standard", r"data.target=u is zero in every training sample"),
-        (U0 * 1e40, U, "none", r"data.input=u0 has values of size .*e\+40.* data.normalize=standard"),
-        (U0, U * 1e-40, "none", r"data.target=u has values of size .*e-41.* data.normalize=standard"),
+        (0 * U0 + 3, U, "standard", r"data.inputs=u0 is 3 everywhere .* data.normalize=none"),
+        (U0, 0 * U - 0.1, "standard", r"data.targets=u is -0.1 everywhere"),
+        (U0 * 2e-11 + 1e5, U, "standard", r"data.inputs=u0 varies by .* rounding of float64"),
+        (U0, 0 * U, "none", r"data.targets=u is zero in every training sample"),
+        (U0, 0 * U, "standard", r"data.targets=u is zero in every training sample"),
+        (U0 * 1e40, U, "none", r"data.inputs=u0 has values of size .*e\+40.* data.normalize=standard"),
+        (U0, U * 1e-40, "none", r"data.targets=u has values of size .*e-41.* data.normalize=standard"),
     ],
 )
 def test_fields_that_cannot_be_scaled_are_refused_before_training(tmp_path, u0, u, normalize, message) -> None:
@@ -208,9 +210,9 @@ class Halving(torch.nn.Module):
 @settings(max_examples=25, deadline=None)
 @given(AMPLITUDES, st.floats(-1e6, 1e6))
 def test_a_rollout_keeps_the_digits_of_a_field_beside_its_mean(amplitude: float, offset: float) -> None:
-    model = Normalised(Halving())
-    model.fit((amplitude * offset, amplitude), (amplitude * (offset + 0.5), 2 * amplitude))
-    unit = torch.from_numpy(waves(3, 2))
+    model = Normalised(Halving(), Problem(("u",), ("u",), (), (), 2, 3, Domain.square(32, 1)))
+    model.fit([(amplitude * offset, amplitude)], [(amplitude * (offset + 0.5), 2 * amplitude)])
+    unit = torch.from_numpy(waves(3, 2))[:, :, None]
     found = rollout(model, amplitude * (unit + offset), 3) / amplitude - offset
     window, expected = unit, []
     for _ in range(3):
@@ -221,11 +223,14 @@ def test_a_rollout_keeps_the_digits_of_a_field_beside_its_mean(amplitude: float,
 
 def test_weights_of_earlier_versions_predict_as_before() -> None:
     """Their statistics are float32; without normalisation a network sees, and gives, the same bits."""
-    model, fields = Normalised(Halving()), torch.randn(2, 2, 8)
+    problem = Problem(("u",), ("u",), (), (), 2, 1, Domain.square(8, 1))
+    model, fields = Normalised(Halving(), problem), torch.randn(2, 2, 1, 8)
     assert torch.equal(model(fields), 0.5 * fields[:, -1:])
-    assert in_units(fields, 0.0, 1.0) is fields
-    old = {name: tensor.float() + 0.1 for name, tensor in model.state_dict().items()}
-    model.load_state_dict(old)
+    assert in_units(fields, 2, [(0.0, 1.0)]) is fields
+    # One mean and one deviation, as numbers; no context.
+    kept = ("input_mean", "input_std", "output_mean", "output_std")
+    old = {name: model.state_dict()[name].float()[0] + 0.1 for name in kept}
+    model.load_state_dict(dict(old))
     assert model.input_mean.dtype == torch.float64
     expected = 0.5 * (fields[:, -1:] - old["input_mean"]) / old["input_std"] * old["output_std"] + old["output_mean"]
     torch.testing.assert_close(model(fields), expected)
@@ -237,13 +242,13 @@ UNEVEN = np.array([0.0, 1.0, 2.0, 4.0, 8.0])
 @pytest.mark.parametrize(
     ("times", "more", "message"),
     [
-        (None, ("data.target=v",), r"data.output_frames=3: predictions of 'v' cannot follow each other"),
+        (None, ("data.targets=v",), r"data.output_frames=3: predictions of 'v' cannot follow each other"),
         (UNEVEN, (), r"1 to 4 apart, .* data.allow_uneven_times=true"),
         (UNEVEN, ("training.unroll=one-step",), r"1 to 4 apart"),
         (UNEVEN, ("data.allow_uneven_times=true",), None),
         (UNEVEN, ("data.output_frames=1",), None),
         (UNEVEN, ("data.input_frames=1", "data.output_frames=2"), None),
-        (UNEVEN + 1e-5 * np.arange(5), ("data.output_frames=1", "data.target=v"), None),
+        (UNEVEN + 1e-5 * np.arange(5), ("data.output_frames=1", "data.targets=v"), None),
         (np.arange(5) * 0.1 + 1e-6, (), None),
     ],
 )
@@ -261,4 +266,4 @@ def test_a_network_that_marches_may_have_another_target_and_uneven_frames(tmp_pa
 
     data = frames_file(tmp_path / "data.h5", waves(frames=5), UNEVEN)
     tree = {"model": {"name": "oformer", "width": 8, "latent_width": 8, "marching_width": 8, "rope_scales": [1]}}
-    start_run(resolve_config(tree, [f"data.path={data}", *FRAMES, "data.target=v"]), tmp_path / "run")
+    start_run(resolve_config(tree, [f"data.path={data}", *FRAMES, "data.targets=v"]), tmp_path / "run")

@@ -92,7 +92,7 @@ def test_the_seed_whose_loss_is_not_finite_is_named(tmp_path, burgers_file) -> N
 @pytest.mark.parametrize("unroll", ["one-step", "pushforward"])
 def test_a_mean_over_frames_is_one_over_those_that_are_predicted(tmp_path, plane_file: Path, unroll: str) -> None:
     settings = (
-        *("data.input=vorticity", "data.target=vorticity", "data.input_frames=2", "data.output_frames=4"),
+        *("data.inputs=vorticity", "data.targets=vorticity", "data.input_frames=2", "data.output_frames=4"),
         *("data.resolution=8", f"training.unroll={unroll}", "training.epochs=1", "optimizer.name=adam"),
         # Adam's own small number would hide the size of gradients.
         *("optimizer.weight_decay=0.1", "training.clip_norm=0.001"),
