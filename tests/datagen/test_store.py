@@ -11,15 +11,11 @@ import h5py
 import numpy as np
 import pytest
 import xarray
-from datagen.geometry.resampling import downsample
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datagen.errors import InputError
-<<<<<<< HEAD
 from datagen.geometry import Grid, periodic_grid
-=======
->>>>>>> tests-evaluation
 from datagen.store import Coordinate, Layout, Variable, open_dataset
 from datagen.store.verify import verify
 from datagen.store.writer import merge_files, write_file

@@ -5,8 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from kitipde.problem.load import load_run_windows
-from kitipde.problem.mesh import MeshWindows
 
 from datagen.store import open_dataset
 from kitipde.config import RunConfig, TrainingConfig
@@ -14,12 +12,9 @@ from kitipde.config.load import read_config, resolve_config
 from kitipde.errors import InputError
 from kitipde.models import Normalised, build_model, parameter_count
 from kitipde.models.dropout import KeyedDropout, key_dropout
-<<<<<<< HEAD
 from kitipde.models.oformer_airfoil import AirfoilOFormer
 from kitipde.problem.problem import Problem, problem_of
 from kitipde.problem.windows import Batch, Windows, load_windows
-=======
->>>>>>> tests-evaluation
 from kitipde.runs import Run, open_run
 from kitipde.training.ensemble import Ensemble, Weights
 from kitipde.training.objective import fit, make_objective
