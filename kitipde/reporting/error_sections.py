@@ -120,7 +120,9 @@ def _field_table(
     for row in rows:
         for field, errors in row.fields.items():
             name, *places = _row(row, [errors.get(entry.name) for entry in metrics])
-            cells.append((name, Cell(labelled(field, units[field])), *places))
+            # Units such as m s-1 stay in one line.
+            title = labelled(field, units[field].replace(" ", "\u00a0").replace("-", "\u2011"))
+            cells.append((name, Cell(title), *places))
     header = ("run", "field", *_PLACE[1:], *(_heading(entry, "1") for entry in metrics))
     return Table(caption, header, tuple(cells))
 
