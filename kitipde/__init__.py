@@ -1,7 +1,7 @@
 """Neural operators for PDEs, with and without kinetic (KITI) residuals.
 
     model = kitipde.load("runs/kiti")                    # the trained operator of a run
-    prediction = kitipde.rollout(model, inputs, steps=1)   # [batch, frames, *grid] in physical units
+    prediction = kitipde.rollout(model, inputs, steps=1)   # [batch, frames, fields, *space], physical units
     kitipde.attach(model, ResidualConfig(kind="kiti"))     # KITI for a model of neuraloperator
 
 The package root stays light: these names bring torch in when they are used, not before (`kitipde --help` answers in

@@ -1,5 +1,6 @@
 """The packages of docs/extending.md, installed beside this program, do what the page says."""
 
+import json
 import os
 import subprocess
 import sys
@@ -8,7 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import xarray
 
+from datagen.formats.netcdf import ArrayDescription, save_dataset
 from datagen.store import open_dataset
 from tests.conftest import install
 from tests.test_docs import DOCS, blocks, commands
@@ -82,3 +85,41 @@ def test_a_broken_equation_is_listed_and_refused_in_one_line(kitipde_with) -> No
         "No module named 'nothing_of_that_name'\n"
     )
     assert run("generate", "burgers", "-h").returncode == 0
+
+
+def line(path: Path) -> Path:
+    """A dataset of pairs on a periodic line."""
+    x, shift = np.arange(32) / 32, np.random.default_rng(0).uniform(size=(20, 1))
+    fields = {name: (("sample", "x"), np.sin(2 * np.pi * (x - shift - t))) for name, t in (("u0", 0), ("u", 0.1))}
+    source = xarray.Dataset(fields, {"x": x})
+    save_dataset(source, path, ArrayDescription("advection", inputs=("u0",), targets=("u",)))
+    return path
+
+
+def test_a_network_of_another_package_is_trained_and_judged(kitipde_with, tmp_path: Path) -> None:
+    run = kitipde_with("convolutions.py", part("A network", "python"), entry_points(part("A network", "toml")))
+    data = str(line(tmp_path / "line.h5"))
+    assert "convolutions 1.0" in run("models").stdout
+    for out, flag in (("plain", "--no-kiti"), ("kiti", "--kiti")):
+        words = ("--set", "training.epochs=2", "--set", "model.width=8")
+        done = run("train", "convolutions", flag, "--data", data, "--out", out, *words)
+        assert done.returncode == 0, done.stderr
+    judged = run("compare", "plain", "kiti")
+    assert judged.returncode == 0, judged.stderr
+    refused = run("train", "convolutions", "--data", data, "--set", "model.widht=8", "--out", "no")
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+    assert "unknown config key 'model.widht'" in refused.stderr
+
+
+def test_a_metric_of_another_package_is_measured_and_judged_by(kitipde_with, tmp_path: Path) -> None:
+    run = kitipde_with("relative_max.py", part("A metric", "python"), entry_points(part("A metric", "toml")))
+    data = str(line(tmp_path / "line.h5"))
+    for seed in ("0", "1"):
+        words = ("--set", "training.epochs=1", "--set", "model.width=8", "--set", f"training.seed={seed}")
+        done = run("train", "fno", "--data", data, "--out", f"run{seed}", *words)
+        assert done.returncode == 0, done.stderr
+    found = json.loads(run("evaluate", "run0", "--json").stdout)
+    assert 0 < found[0]["relative_max"]["mean"] < 10
+    judged = run("compare", "run0", "run1", "--metric", "relative_max")
+    assert judged.returncode == 0, judged.stderr
+    assert "relative_max at 32" in judged.stdout
