@@ -25,6 +25,11 @@ __all__ = ["definition_section", "error_section", "frame_section"]
 
 # Sizes of the error; the other metrics of a field say where it lies.
 _SIZES = ("relative_l2", "relative_l2_deviation", "nrmse", "rmse", "mse", "max_error")
+_WHERE = (
+    "where the error lies: with derivatives (relative H1), by wavenumber (RMSE of the modes), and how far the field's "
+    "mean and, relatively, its mean square have drifted from the truth's by the last frame, as far as they are defined "
+    "here."
+)
 _PLACE = ("run", "trained at", "tested at")
 
 
@@ -73,25 +78,22 @@ def _error_tables(evaluations: Sequence[Evaluation], rows: Sequence[Summary]) ->
     several = any(len(evaluation.fields) > 1 for evaluation in evaluations)
     over = "fields and test samples; the components of a vector count as one field" if several else "test samples"
     defined = {entry.name: entry for evaluation in evaluations for entry in evaluation.defined}
-    # A mean over fields of other units means nothing.
-    overall = [entry for entry in defined.values() if entry.by_field and (entry.units == "1" or not several)]
-    sizes = [entry for name in _SIZES for entry in overall if entry.name == name]
-    parts = [entry for entry in overall if entry.name not in _SIZES]
+    by_field = [entry for entry in defined.values() if entry.by_field]
+    sizes = [entry for name in _SIZES for entry in by_field if entry.name == name]
+    parts = [entry for entry in by_field if entry.name not in _SIZES]
     together = [entry for entry in defined.values() if not entry.by_field]
-    tables = [
-        _table(f"Mean over {over}{spread}. Press a column's name to sort.", evaluations, rows, sizes),
-        _table(
-            "Where the error lies: with derivatives (relative H1), by wavenumber (RMSE of the modes), and how far the "
-            "field's mean and, relatively, its mean square have drifted from the truth's by the last frame, as far as "
-            "they are defined here.",
-            evaluations,
-            rows,
-            parts,
-        ),
-        _table("Errors of quantities that several fields make together.", evaluations, rows, together),
-    ]
+    mean = f"Mean over {over}{spread}. Press a column's name to sort."
     if several:
-        tables.insert(1, _field_table(evaluations, rows, [entry for entry in defined.values() if entry.by_field]))
+        # A mean over fields of other units means nothing.
+        tables = [
+            _table(mean, evaluations, rows, [entry for entry in (*sizes, *parts) if entry.units == "1"]),
+            _field_table("Each field, in its units.", evaluations, rows, sizes),
+            _field_table(f"Each field: {_WHERE}", evaluations, rows, parts),
+        ]
+    else:
+        where = _WHERE[:1].upper() + _WHERE[1:]
+        tables = [_table(mean, evaluations, rows, sizes), _table(where, evaluations, rows, parts)]
+    tables.append(_table("Errors of quantities that several fields make together.", evaluations, rows, together))
     return tuple(table for table in tables if table is not None)
 
 
@@ -105,7 +107,9 @@ def _table(
     return Table(caption, (*_PLACE, *header), cells)
 
 
-def _field_table(evaluations: Sequence[Evaluation], rows: Sequence[Summary], metrics: Sequence[Metric]) -> Table:
+def _field_table(
+    caption: str, evaluations: Sequence[Evaluation], rows: Sequence[Summary], metrics: Sequence[Metric]
+) -> Table:
     """One row per run, resolution and field; numbers are in the units of the field."""
     units = {
         field: of
@@ -116,9 +120,11 @@ def _field_table(evaluations: Sequence[Evaluation], rows: Sequence[Summary], met
     for row in rows:
         for field, errors in row.fields.items():
             name, *places = _row(row, [errors.get(entry.name) for entry in metrics])
-            cells.append((name, Cell(labelled(field, units[field])), *places))
+            # Units such as m s-1 stay in one line.
+            title = labelled(field, units[field].replace(" ", "\u00a0").replace("-", "\u2011"))
+            cells.append((name, Cell(title), *places))
     header = ("run", "field", *_PLACE[1:], *(_heading(entry, "1") for entry in metrics))
-    return Table("Errors of each field, in its units.", header, tuple(cells))
+    return Table(caption, header, tuple(cells))
 
 
 def _heading(entry: Metric, units: str) -> str:

@@ -47,8 +47,9 @@ def field_section(evaluations: Sequence[Evaluation]) -> Section | None:
             pictures.append(
                 Picture(
                     f"fields-{name}" if several else "fields",
-                    f"{f'{name} of the' if several else 'The'} first test sample (number {reference.samples[0]} of the "
-                    f"file; it was not chosen by its error), predicted by {_with_seeds(shared)}."
+                    f"{f'Field {name} of the' if several else 'The'} first test sample (number "
+                    f"{reference.samples[0]} of the file; it was not chosen by its error), predicted by "
+                    f"{_with_seeds(shared)}."
                     f"{_missing(evaluations, shared)}{view_note(reference.geometry)}",
                     f"Truth, predictions and absolute errors of {names}. {largest_errors(shared, reference)}",
                     png(frames_figure(shared, reference, field)),

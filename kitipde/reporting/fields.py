@@ -94,30 +94,33 @@ def sample_figure(models: Sequence[Predicted], examples: Examples, place: int = 
         return _sample_lines(models, examples, given)
     beside, left = _inputs_beside(models, examples)
     inputs = {
-        name: _Map(_input_title(examples, name), values, Scale.of(shown(examples.geometry, values)))
+        name: _Maps((_input_title(examples, name),), values[None], Scale.of(shown(examples.geometry, values)))
         for name, values in given.items()
     }
-    rows: list[list[_Map | None]] = []
+    rows: list[list[_Maps | None]] = []
     for name, (field, chosen) in zip(beside, _rows(models, examples), strict=True):
         scales = _scales(models, examples, field, [-1])
-        beginning: list[_Map | None] = [None if name is None else inputs[name]]
-        rows.append(beginning + _maps(chosen, examples, field, -1, scales))
-    columns = len(rows[0])
-    rest: list[_Map | None] = [inputs[name] for name in left]
+        rows.append([None if name is None else inputs[name], *_maps(chosen, examples, field, -1, scales)])
+    columns = _width(rows[0])
+    rest: list[_Maps | None] = [inputs[name] for name in left]
     rows += [rest[first : first + columns] for first in range(0, len(rest), columns)]
-    wide, high = _panel_size(examples, 1.9)
-    figure = new_figure((wide + 0.5) * columns, 0.4 + (high + 0.45) * len(rows))
+    # Of many columns each is narrower, so that a page shrinks their text less.
+    wide, high = _panel_size(examples, 1.9 if columns <= 4 else 1.5)
+    figure = new_figure((wide + 0.4) * columns, 0.4 + (high + 0.45) * len(rows))
     places = figure.subplots(len(rows), columns, squeeze=False)
-    for row, line in zip(rows, places, strict=True):
-        for axes in line:
-            axes.set_visible(False)
-        for one, axes in zip(row, line, strict=False):
-            if one is not None:
-                axes.set_visible(True)
-                image = _draw(axes, examples, one, 9)
-                label_outer(axes, examples.geometry, below=row is rows[-1], left=axes is line[0])
-                ends = extend(shown(examples.geometry, one.values), one.scale.ends)
-                figure.colorbar(image, ax=axes, shrink=0.75, pad=0.02, extend=ends).ax.tick_params(labelsize=8)
+    for axes in places.flat:
+        axes.set_visible(False)
+    for number, (row, line) in enumerate(zip(rows, places, strict=True)):
+        column = 0
+        for maps in row:
+            count = _width([maps])
+            if maps is not None:
+                own = line[column : column + count]
+                _draw_maps(figure, own, examples, maps)
+                for place, axes in enumerate(own, start=column):
+                    lowest = all(_width(below) <= place for below in rows[number + 1 :])
+                    label_outer(axes, examples.geometry, below=lowest, left=place == 0)
+            column += count
     return figure
 
 
@@ -145,7 +148,7 @@ def frames_figure(models: Sequence[Predicted], examples: Examples, field: int = 
             label_outer(axes, examples.geometry, below=number == len(rows) - 1, left=column == 0)
             if number == 0:
                 axes.set_title(_time_label(examples, frame), fontsize=10)
-        line[0].set_ylabel(title, fontsize=10)
+        line[0].set_ylabel(f"{title}\n{line[0].get_ylabel()}".strip(), fontsize=9)
     # The truth's scale holds for the predictions, which may leave it.
     all_values = np.stack([model.values[frames, field] for model in models])
     beyond = extend(shown(examples.geometry, all_values), scales[False].ends)
@@ -183,15 +186,30 @@ def animation(models: Sequence[Predicted], examples: Examples, frames_per_second
 
 
 @dataclass(frozen=True)
-class _Map:
-    title: str
-    values: Float[np.ndarray, "*space"]
+class _Maps:
+    """Maps of one scale, side by side."""
+
+    titles: tuple[str, ...]
+    values: Float[np.ndarray, "maps *space"]
     scale: Scale
 
 
-def _draw(axes: Axes, examples: Examples, one: _Map, size: int):
-    axes.set_title(one.title, fontsize=size)
-    return draw(axes, examples.geometry, one.values, one.scale)
+def _width(row: Sequence[_Maps | None]) -> int:
+    """Columns of a row; where an input would be there may be none."""
+    return sum(1 if maps is None else len(maps.titles) for maps in row)
+
+
+def _draw_maps(figure: Figure, places: Sequence[Axes], examples: Examples, maps: _Maps) -> None:
+    """Maps with their titles, and one bar for them all."""
+    image = None
+    for axes, title, values in zip(places, maps.titles, maps.values, strict=True):
+        axes.set_visible(True)
+        axes.set_title(title, fontsize=9)
+        image = draw(axes, examples.geometry, values, maps.scale)
+    assert image is not None
+    ends = extend(shown(examples.geometry, maps.values), maps.scale.ends)
+    bar = figure.colorbar(image, ax=list(places), shrink=0.85, pad=0.02, extend=ends)
+    bar.ax.tick_params(labelsize=8)
 
 
 def _rows(models: Sequence[Predicted], examples: Examples) -> list[tuple[int, Sequence[Predicted]]]:
@@ -209,17 +227,13 @@ def _inputs_beside(models: Sequence[Predicted], examples: Examples) -> tuple[lis
 
 def _maps(
     models: Sequence[Predicted], examples: Examples, field: int, frame: int, scales: dict[bool, Scale]
-) -> list[_Map]:
-    """Truth, predictions and errors of one field at one frame."""
-    whose = [f": {model.label}" if len(models) > 1 else "" for model in models]
-    return [
-        _Map(f"truth: {_instant(examples, field, frame)}", models[0].truth[frame, field], scales[False]),
-        *(_Map(f"prediction: {model.label}", model.values[frame, field], scales[False]) for model in models),
-        *(
-            _Map(f"absolute error{of}", model.error[frame, field], scales[True])
-            for of, model in zip(whose, models, strict=True)
-        ),
-    ]
+) -> tuple[_Maps, _Maps]:
+    """Truth and predictions, and errors, of one field at one frame."""
+    values = np.stack([models[0].truth[frame, field], *(model.values[frame, field] for model in models)])
+    errors = np.stack([model.error[frame, field] for model in models])
+    titles = [f"truth: {_instant(examples, field, frame)}", *(f"prediction: {model.label}" for model in models)]
+    of_errors = [f"absolute error: {model.label}" if len(models) > 1 else "absolute error" for model in models]
+    return _Maps(tuple(titles), values, scales[False]), _Maps(tuple(of_errors), errors, scales[True])
 
 
 def _sample_lines(models: Sequence[Predicted], examples: Examples, given: dict[str, np.ndarray]) -> Figure:
@@ -283,11 +297,15 @@ def _still(models: Sequence[Predicted], examples: Examples, frame: int) -> Figur
         return figure
     rows = [_maps(chosen, examples, field, frame, scales[field]) for field, chosen in _rows(models, examples)]
     wide, high = _panel_size(examples, 2.2)
-    figure = new_figure(0.6 + wide * len(rows[0]), 0.5 + (high + 0.1) * len(rows))
+    figure = new_figure(0.6 + wide * _width(rows[0]), 0.5 + (high + 0.1) * len(rows))
     figure.set_dpi(80)
-    for row, line in zip(rows, figure.subplots(len(rows), len(rows[0]), squeeze=False), strict=True):
-        for one, axes in zip(row, line, strict=True):
-            _draw(axes, examples, one, 10)
+    for row, line in zip(rows, figure.subplots(len(rows), _width(rows[0]), squeeze=False), strict=True):
+        places = iter(line)
+        for maps in row:
+            for title, values in zip(maps.titles, maps.values, strict=True):
+                axes = next(places)
+                axes.set_title(title, fontsize=10)
+                draw(axes, examples.geometry, values, maps.scale)
     return figure
 
 
@@ -317,7 +335,7 @@ def _points(examples: Examples) -> Float[np.ndarray, " points"]:
 
 
 def _input_title(examples: Examples, name: str) -> str:
-    return f"input: {name}" + ("" if examples.times is None else ", last given frame")
+    return f"input: {name}" + ("" if examples.times is None else "\nlast given frame")
 
 
 def _field_label(examples: Examples, field: int) -> str:
@@ -326,7 +344,7 @@ def _field_label(examples: Examples, field: int) -> str:
 
 def _instant(examples: Examples, field: int, frame: int) -> str:
     time = _time_label(examples, frame)
-    return f"{_field_label(examples, field)}, {time}" if time else _field_label(examples, field)
+    return f"{_field_label(examples, field)}\n{time}" if time else _field_label(examples, field)
 
 
 def _time_label(examples: Examples, frame: int) -> str:

@@ -135,6 +135,7 @@ def label_outer(axes: Axes, geometry: Geometry, *, below: bool, left: bool) -> N
             axes.set_xlabel(place_label(geometry, 0), fontsize=8, labelpad=-6)
         if left:
             axes.set_yticks(axes.get_ylim(), [f"{end:.4g}" for end in axes.get_ylim()])
+            axes.set_ylabel(place_label(geometry, 1), fontsize=8, labelpad=-6)
         for tick, side in zip(axes.get_xticklabels(), ("left", "right"), strict=False):
             tick.set_horizontalalignment(side)
         return
