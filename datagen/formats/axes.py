@@ -59,7 +59,8 @@ def grid_of(source: xarray.Dataset, description: _Description) -> Grid:
     """The grid of all fields.
 
     A periodic axis has equally spaced points x_0 + jL/n; its length is that of the description, or n steps. A bounded
-    axis has the extent of the description, or goes from its first point to its last.
+    axis has the extent of the description, or goes from its first point to its last; without a coordinate its points
+    are equally spaced, with both ends, over that extent or [0, length].
 
     Raises:
         InputError: an axis without coordinates whose length nobody says, coordinates that do not fit, no axis x.
@@ -85,9 +86,12 @@ def _axis(source: xarray.Dataset, name: str, boundary: Boundary, description: _D
         return _period(name, source.sizes[name], places, description, units)
     ends = description.extent.get(name)
     if places is None:
+        if ends is None and description.length is not None:
+            ends = (0.0, description.length)
         if ends is None:
             raise InputError(
-                f"the places along {name} are not known: give it a coordinate, or say where the axis begins and ends"
+                f"the places along {name} are not known: give it a coordinate, or say its length or where it begins "
+                "and ends"
             )
         places = np.linspace(*ends, source.sizes[name])
     if places.ndim != 1 or len(places) < 2 or not (np.diff(places) > 0).all():

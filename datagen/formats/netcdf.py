@@ -48,6 +48,13 @@ _RESERVED = (
 _MOST_FRAMES = 10
 """Frames that are predicted by default."""
 
+_A = {
+    "input": "an input, which has the dimensions sample and x",
+    "target": "a target, which has the dimensions sample and x",
+    "static field": "a static field, which has the dimension x and not time",
+    "parameter": "a parameter, which has the dimension sample alone",
+}
+
 
 def warn(text: str) -> None:
     """What a person should know, as a warning of Python."""
@@ -61,9 +68,10 @@ class ArrayDescription:
     Attributes:
         equation: what they are solutions of, in one word such as "kuramoto-sivashinsky"; a run is evaluated on data of
             its own equation only.
-        length: of each periodic axis; None: from its coordinate.
+        length: of each periodic axis, and of bounded ones without a coordinate; None: from the coordinates.
         constants: numbers that hold for all samples, such as {"nu": 0.1}, kept as attributes of the file.
-        boundary: what the ends of all axes are, or of each by its name: "periodic", "wall" or "open".
+        boundary: what the ends of all axes are, or of each by its name (periodic where it is not named): "periodic",
+            "wall" or "open".
         extent: the two ends of an axis by its name, where they are not its first and last point.
         inputs: fields that are given, of the problem that is learnt by default; none for no default.
         targets: fields that are predicted.
@@ -121,7 +129,10 @@ def save_dataset(
         source = source.drop_vars([name for name in IDENTITY_VARIABLES if name in source.variables])
     grid = grid_of(source, description)
     timed = any("time" in array.dims for array in source.data_vars.values())
-    variables = tuple(_variable(str(name), array, grid.names, timed) for name, array in source.data_vars.items())
+    variables = tuple(
+        _variable(str(name), array, grid.names, timed or name in description.static)
+        for name, array in source.data_vars.items()
+    )
     own = [variable for variable in variables if variable.per_sample and variable.is_field]
     if not own:
         raise InputError(
@@ -237,9 +248,14 @@ def _problem(description: ArrayDescription, source: xarray.Dataset) -> DefaultPr
         return None
     if not (given and wanted):
         raise InputError("a default problem needs its inputs and its targets")
-    for name in (*given, *wanted, *d.static, *d.parameters):
-        if name not in source.data_vars:
-            raise unknown("variable", name, map(str, source.data_vars))
+    for what, names in (("input", given), ("target", wanted), ("static field", d.static), ("parameter", d.parameters)):
+        for name in names:
+            if name not in source.data_vars:
+                raise unknown(what, name, map(str, source.data_vars))
+            dims = {str(one) for one in source[name].dims}
+            fits = {"static field": "x" in dims and "time" not in dims, "parameter": dims == {"sample"}}
+            if not fits.get(what, {"sample", "x"} <= dims):
+                raise InputError(f"{name} cannot be {_A[what]}: its dimensions are {', '.join(sorted(dims))}")
     frames = source.sizes["time"] - 1 if all("time" in source[name].dims for name in wanted) else 1
     return DefaultProblem(given, wanted, d.static, d.parameters, 1, max(1, min(frames, _MOST_FRAMES)))
 

@@ -9,7 +9,7 @@ from datagen.errors import InputError, unknown
 
 __all__ = ["renamed"]
 
-_COORDINATES = ("time", "x", "y")
+_COORDINATES = ("time", "x", "y", "z")
 
 
 def renamed(

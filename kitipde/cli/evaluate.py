@@ -48,6 +48,7 @@ def evaluate(
     is written to RUN/evaluation as NetCDF.
     """
     from kitipde.evaluation import evaluate_runs, summarise
+    from kitipde.evaluation.cost import run_cost
 
     with progress("evaluate", "samples") as report:
         evaluations = evaluate_runs(
@@ -61,7 +62,8 @@ def evaluate(
         )
     rows = summarise(evaluations)
     if as_json:
-        show_json([_document(row) for row in rows])
+        costs = {evaluation.label: asdict(run_cost(evaluation.run)) for evaluation in evaluations}
+        show_json([{**_document(row), "cost": costs[row.label]} for row in rows])
     else:
         _show(evaluations, rows)
     for row in rows:

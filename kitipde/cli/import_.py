@@ -13,7 +13,7 @@ __all__ = ["app"]
 
 DropEndpoint = Annotated[
     list[str] | None,
-    typer.Option(metavar="AXIS", help="Leave out the last point along x or y, which repeats the first; repeatable."),
+    typer.Option(metavar="AXIS", help="Leave out the last point along x, y or z, which repeats the first; repeatable."),
 ]
 
 app = typer.Typer(no_args_is_help=True, help="Turn published data, or your own, into a dataset.")
@@ -117,10 +117,20 @@ def netcdf(
     boundary: Annotated[
         str,
         typer.Option(
-            metavar="KIND|AXIS=KIND,…", help="What the axes' ends are: periodic, wall or open; x=periodic,y=wall."
+            metavar="KIND",
+            help="What the axes' ends are: periodic, wall or open, or AXIS=KIND,…  [default: periodic]",
         ),
-    ] = "periodic",
-    length: Annotated[str, typer.Option(help="Of each periodic axis; empty: from its coordinate.")] = "",
+    ] = "",
+    length: Annotated[
+        str, typer.Option(help="Of each periodic axis, and of bounded ones without a coordinate.  [default: from it]")
+    ] = "",
+    extent: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="AXIS=LOW:HIGH",
+            help="Where an axis begins and ends, if not at its first and last point; may be repeated.",
+        ),
+    ] = None,
     inputs: Annotated[
         str, typer.Option(metavar="A,B", help="Fields that are given, of what is learnt by default.")
     ] = "",
@@ -147,7 +157,8 @@ def netcdf(
         equation,
         parse_number("length", length) if length else None,
         constants,
-        boundaries(boundary),
+        boundaries(boundary or "periodic"),
+        dict(_ends(text) for text in extent or ()),
         inputs=_names(inputs),
         targets=_names(targets),
         static=_names(static),
@@ -164,7 +175,20 @@ def netcdf(
             remark,
             tuple(drop_endpoint or ()),
         )
+    if not boundary:
+        remark("all axes are taken as periodic (--boundary wall, open or AXIS=KIND,… says otherwise)")
     wrote(out)
+
+
+def _ends(text: str) -> tuple[str, tuple[float, float]]:
+    """`x=0:2pi`."""
+    from datagen.checks import parse_number
+
+    axis, ends = _assigned("extent", text)
+    low, colon, high = ends.partition(":")
+    if not colon:
+        raise InputError(f"--extent {text} names no two ends (allowed: AXIS=LOW:HIGH, such as x=0:1)")
+    return axis, (parse_number(f"extent of {axis}", low), parse_number(f"extent of {axis}", high))
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -65,6 +65,7 @@ def _document(data: "Dataset", verified: bool) -> dict[str, Any]:
             name: {
                 "dims": list(dims),
                 "role": data.role(name),
+                "vector": data.vector(name) or None,
                 "units": data.description(name).get("units", ""),
                 "dtype": str(data.dtype(name)),
                 **asdict(field_statistics(data, name)),
@@ -126,8 +127,8 @@ def _show(document: dict[str, Any]) -> None:
         *([["stored in float64", wide]] if wide else []),
         *([name, f"{text} (the axis is taken as periodic)"] for name, text in seams.values()),
         *([name, str(value)] for name, value in document["attributes"].items() if name not in hidden),
-        ["also of each sample", ", ".join(document["parameters"])],
-        ["fields", "; ".join(f"{name} [{', '.join(each['dims'])}]" for name, each in document["fields"].items())],
+        *_fields(document["fields"]),
+        ["of each sample", ", ".join(document["parameters"])],
         *([["learnt by default", _learnt(document["problem"])]] if document["problem"] else []),
     ]
     show_table(document["file"], ["", ""], rows, texts=(0, 1))
@@ -140,6 +141,24 @@ def _show(document: dict[str, Any]) -> None:
     ]
     print()
     show_table("Statistics", ["field", *columns, "samples"], lines)
+
+
+def _fields(fields: dict[str, Any]) -> list[list[str]]:
+    """A line for each role, vectors as one: `velocity (velocity_x, velocity_y), pressure [sample, time, x, y]`."""
+    lines = {"field": "fields", "static": "static fields", "mask": "masks"}
+    rows = []
+    for role in dict.fromkeys((*lines, *(each["role"] for each in fields.values()))):
+        groups: dict[str, dict[str, list[str]]] = {}
+        for name, each in fields.items():
+            if each["role"] == role:
+                own = groups.setdefault(", ".join(each["dims"]), {})
+                own.setdefault(each["vector"] or name, []).append(name)
+        texts = [
+            ", ".join(one if own == [one] else f"{one} ({', '.join(own)})" for one, own in group.items()) + f" [{dims}]"
+            for dims, group in groups.items()
+        ]
+        rows += [[lines.get(role, role), "; ".join(texts)]] if texts else []
+    return rows
 
 
 def _extent(axis: dict[str, Any]) -> str:

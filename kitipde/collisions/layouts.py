@@ -32,11 +32,16 @@ SHOWN = 12
 WITHOUT = ("plain", "dropout")
 
 
-def dimension(layout: str, heads: int | str, channels: int) -> int:
-    """d, where `auto` is half of the channels for `token`, two particles at each point, and eight whole points else."""
+def dimension(layout: str, heads: int | str, channels: int, points: int = 8) -> int:
+    """d, where `auto` is half of the channels for `token`, two particles at each point, and some whole points else.
+
+    They are eight, or as many as divide the points of the grid if eight do not.
+    """
     if isinstance(heads, int):
         return heads
-    return max(1, channels // 2) if layout == "token" else 8 * channels
+    if layout == "token":
+        return max(1, channels // 2)
+    return channels * next(each for each in range(8, 0, -1) if points % each == 0)
 
 
 def numbers(layout: str, heads: int | str, shape: Sequence[int]) -> tuple[int, int]:
@@ -46,7 +51,8 @@ def numbers(layout: str, heads: int | str, shape: Sequence[int]) -> tuple[int, i
         InputError: the heads do not divide what is to be split.
     """
     batch, channels, *grid = shape
-    points, heads = math.prod(grid), dimension(layout, heads, channels)
+    points = math.prod(grid)
+    heads = dimension(layout, heads, channels, points)
     if layout != "channel":
         _check_heads(layout, heads, channels, points)
     if layout == "token":
@@ -72,7 +78,7 @@ def to_particles(
     points = math.prod(grid)
     if layout == "channel":
         return features.reshape(batch, channels, points)
-    heads = dimension(layout, heads, channels)
+    heads = dimension(layout, heads, channels, points)
     _check_heads(layout, heads, channels, points)
     if layout == "flat":
         if points_first and _of_whole_points(heads, channels):
@@ -126,7 +132,8 @@ def check_particles(config: ResidualConfig, channels: int, grid: tuple[int, ...]
     """
     if config.kind in WITHOUT:
         return
-    points, heads = math.prod(grid), dimension(config.layout, config.collision_heads, channels)
+    points = math.prod(grid)
+    heads = dimension(config.layout, config.collision_heads, channels, points)
     if config.layout != "channel":
         _check_heads(config.layout, heads, channels, points)
     _, particles = numbers(config.layout, heads, (1, channels, *grid))

@@ -27,8 +27,8 @@ class ResidualConfig(Section):
         layout: how a feature map becomes particles; `flat` reshapes a sample to (collision_heads, N), `token` splits
             the channels of each grid point to (collision_heads, N), in `channel` each channel's field is one particle.
         collision_heads: d, the dimension of the space in which particles collide; `auto` is half of the channels for
-            `token`, so that each point holds two particles, and the channels of eight points for `flat`; `channel`
-            does not use it.
+            `token`, so that each point holds two particles, and for `flat` the channels of eight points, or of as many
+            as divide the grid; `channel` does not use it.
         coll_coef: a pair collides if V_r e^(-X_r) / max V_r > 1 - coll_coef; `auto` follows `target_rate`; alone
             it is the rate that costs least where nothing is gained (docs/results/kiti.md): 0.01, annealed.
         target_rate: collisions per particle.

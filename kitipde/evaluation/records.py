@@ -126,7 +126,7 @@ class Evaluation:
         """Errors of whole rollouts, over all fields or of one; NaN where they are undefined.
 
         Raises:
-            InputError: if there is no such metric here, or no such field.
+            InputError: if there is no such metric here, no such field, or the metric is not one of single fields.
         """
         chosen, found = metric(name), self.at(resolution)
         if f"overall_{name}" not in found:
@@ -134,6 +134,8 @@ class Evaluation:
             raise InputError(f"{self.run.path} has no {name} (on its geometry, for its fields: {', '.join(here)})")
         if field is not None and field not in self.fields:
             raise unknown(f"field of {self.run.path}", field, self.fields)
+        if field is not None and not chosen.by_field:
+            raise InputError(f"{name} is of {', '.join(chosen.fields)} together, it is no error of {field} alone")
         values = found[f"overall_{name}"] if field is None else found[f"rollout_{name}"].sel(field=field)
         errors = values.transpose("seed", "sample").values
         return errors if chosen.finish is None else chosen.finish(errors)

@@ -198,7 +198,10 @@ class Objective(nn.Module):
             return self._pushforward(stepper, inputs, targets, int(starts))
         if self.unroll == "autoregressive":
             return self._compared(stepper.run(self._noisy(inputs), targets.shape[1]), targets)
-        given, frames = inputs.shape[1], torch.cat([inputs, stepper.as_inputs(targets)], dim=1)
+        # The last frame is never given.
+        given, frames = inputs.shape[1], inputs
+        if targets.shape[1] > 1:
+            frames = torch.cat([inputs, stepper.as_inputs(targets[:, :-1])], dim=1)
         if self.unroll == "one-step":
             assert isinstance(starts, Tensor)
             rows = torch.arange(len(frames), device=starts.device)[:, None]

@@ -1,6 +1,7 @@
 """`kitipde info`."""
 
 import json
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from datagen.generation.machine import Machine
 from datagen.store import open_dataset
 from datagen.store.writer import write_file
 from kitipde.cli import main
+from tests import datasets
 
 
 def _run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
@@ -104,3 +106,25 @@ def test_a_picture_of_an_unknown_kind_is_refused(
 ) -> None:
     assert _run(monkeypatch, "info", str(path), "--plot", "x.bmpx") == 2
     assert "no picture format '.bmpx' (allowed:" in capsys.readouterr().err
+
+
+def test_axes_roles_vectors_and_the_default_problem_are_shown(kitipde, tmp_path: Path) -> None:
+    rectangle = datasets.rectangle_of_four_fields(tmp_path / "rectangle.h5")
+    shown = kitipde("info", rectangle, "--plot", tmp_path / "p.png").out
+    for line in (
+        "x +0 to 2, periodic, 12 points",
+        "y +0 to 1, wall, 16 points",
+        r"fields +density, pressure, velocity \(velocity_x, velocity_y\) \[sample, time, x, y\]",
+        r"static fields +mask_height \[sample, x, y\]",
+        "of each sample .*viscosity",
+    ):
+        assert re.search(line, shown), line
+    document = json.loads(kitipde("info", rectangle, "--json").out)
+    assert [(axis["points"], axis["extent"], axis["boundary"]) for axis in document["axes"]] == [
+        (12, [0, 2], ["periodic"] * 2),
+        (16, [0, 1], ["wall"] * 2),
+    ]
+    assert document["fields"]["velocity_y"]["vector"] == "velocity"
+    assert document["problem"] is None
+    line = kitipde("info", datasets.bounded_line(tmp_path / "line.h5"))
+    assert re.search("learnt by default +u0 → u", line.out)

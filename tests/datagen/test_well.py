@@ -1,6 +1,7 @@
 """The Well's layout, read as its own reader reads it: channels, boundaries, scalars."""
 
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -15,14 +16,14 @@ from tests import datasets
 
 
 @pytest.fixture
-def rectangle(tmp_path: Path) -> tuple[Path, h5py.File]:
+def rectangle(tmp_path: Path) -> tuple[Path, Any]:
     path = datasets.rectangle_of_four_fields(tmp_path / "d.h5")
     with open_dataset(path) as data:
         export_well(data, tmp_path / "well.hdf5")
     return path, h5py.File(tmp_path / "well.hdf5")
 
 
-def channels(file: h5py.File, index: int) -> dict[str, np.ndarray]:
+def channels(file: Any, index: int) -> dict[str, np.ndarray]:
     """[time, *axes] of each channel of a trajectory, by the rules of the published reader."""
     axes = list(file["dimensions"].attrs["spatial_dims"])
     frames, shape = file["dimensions/time"].shape[-1], [file["dimensions"][axis].shape[-1] for axis in axes]
@@ -42,7 +43,7 @@ def channels(file: h5py.File, index: int) -> dict[str, np.ndarray]:
     return result
 
 
-def boundaries(file: h5py.File) -> dict[str, list[str]]:
+def boundaries(file: Any) -> dict[str, list[str]]:
     """What is at the lower and the upper end of each axis."""
     axes = list(file["dimensions"].attrs["spatial_dims"])
     result = {axis: ["", ""] for axis in axes}
@@ -55,7 +56,7 @@ def boundaries(file: h5py.File) -> dict[str, list[str]]:
     return result
 
 
-def test_fields_vectors_static_fields_and_parameters_arrive(rectangle: tuple[Path, h5py.File]) -> None:
+def test_fields_vectors_static_fields_and_parameters_arrive(rectangle: tuple[Path, Any]) -> None:
     path, file = rectangle
     with open_dataset(path) as data, file:
         assert list(file["t0_fields"].attrs["field_names"]) == ["density", "mask_height", "pressure"]
@@ -98,7 +99,7 @@ def test_components_that_make_no_whole_vector_stay_scalars(tmp_path: Path) -> No
     with open_dataset(tmp_path / "d.h5") as data:
         export_well(data, tmp_path / "w.h5")
     with h5py.File(tmp_path / "w.h5") as file:
-        assert list(file["t0_fields"].attrs["field_names"]) == ["u", "v", "w"]
+        assert set(channels(file, 0)) == {"u", "v", "w"}
 
 
 def test_single_states_are_no_trajectories(tmp_path: Path) -> None:
