@@ -47,7 +47,7 @@ from kitipde.problem.statistics import FieldStatistics
 from kitipde.problem.windows import Windows, load_windows, split_samples
 from kitipde.runs import Replica, Run, open_run
 
-__all__ = ["BATCH_POINTS", "Progress", "Remark", "evaluate_runs", "trained_replicas", "with_frames"]
+__all__ = ["BATCH_POINTS", "Progress", "Remark", "evaluate_runs", "recorded_numbers", "trained_replicas", "with_frames"]
 
 Progress = Callable[[int, int, str], None]
 Remark = Callable[[str], None]
@@ -287,7 +287,7 @@ def _measure(
     spectra: list[list[Spectra]] = [[] for _ in models]
     problem, config, done = plan.run.facts.problem, plan.run.config.data, 0
     for windows in _batches(dataset, config, plan.subject, resolution):
-        recorded = _recorded(dataset, config, windows)
+        recorded = recorded_numbers(dataset, config, windows.samples)
         for model, own, own_spectra in zip(models, quantities, spectra, strict=True):
             whole = Compared(
                 _predict(model, windows, device),
@@ -326,14 +326,14 @@ def _region(run: Run, geometry: Geometry) -> Bool[np.ndarray, " nodes"] | None:
     return np.logical_and.reduce(inside)
 
 
-def _recorded(dataset: Dataset, config: DataConfig, windows: Windows) -> dict[str, Tensor]:
-    """Numbers that the file has of each sample and frame, at the predicted frames."""
-    if windows.times is None:
+def recorded_numbers(dataset: Dataset, config: DataConfig, samples: Sequence[int]) -> dict[str, Tensor]:
+    """Numbers that the file has of each sample and frame, at the predicted frames, [samples, frames]."""
+    if config.targets is None or "time" not in dataset.fields[config.targets[0]]:
         return {}
     first = config.start + config.given_frames * config.stride
     names = [name for name in dataset.parameters if dataset.dimensions(name) == ("sample", "time")]
     frames = slice(first, first + (config.wanted_frames - 1) * config.stride + 1, config.stride)
-    return {name: torch.from_numpy(dataset.parameter(name)[list(windows.samples), frames]) for name in names}
+    return {name: torch.from_numpy(dataset.parameter(name)[list(samples), frames]) for name in names}
 
 
 def _training_means(plan: _Plan, remark: Remark) -> tuple[float, ...]:

@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
+from datagen.store import open_dataset
+from kitipde.evaluation.evaluate import recorded_numbers
 from kitipde.evaluation.metrics.compared import Compared
 from kitipde.evaluation.metrics.flow import forces
 from kitipde.evaluation.records import Evaluation
@@ -42,10 +44,14 @@ def force_figure(evaluations: Sequence[Evaluation], place: int = 0) -> Figure:
 
 
 def _forces(evaluation: Evaluation, place: int) -> dict[str, np.ndarray]:
-    """Coefficients of each frame, by name, both from the pressure on the airfoil."""
+    """Coefficients of each frame, by name: from the pressure on the airfoil; the true ones as the file says, if so."""
     examples, one = evaluation.examples, slice(place, place + 1)
     prediction, truth, inputs = (
         torch.from_numpy(values[one]) for values in (examples.prediction, examples.truth, examples.inputs)
     )
-    compared = Compared(prediction, truth, inputs, examples.geometry, examples.fields, examples.given)
+    with open_dataset(evaluation.subject.path) as dataset:
+        recorded = recorded_numbers(dataset, evaluation.run.config.data, examples.samples[one])
+    compared = Compared(
+        prediction, truth, inputs, examples.geometry, examples.fields, examples.given, recorded=recorded
+    )
     return {name: values[0, :, 0].numpy() for name, values in forces(compared).items()}
