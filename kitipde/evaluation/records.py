@@ -223,6 +223,8 @@ def _common(units: Sequence[str]) -> str:
 def merge_resolutions(old: xr.Dataset, new: xr.Dataset, axes: int) -> xr.Dataset:
     """Both datasets' resolutions, ascending; shells that a grid does not have are NaN."""
     both = xr.concat([old, new], dim="resolution", data_vars="minimal", join="outer", combine_attrs="override")
+    # The width of texts in the file that the old ones were read from would cut longer ones off.
+    both = both.drop_encoding()
 
     def points(text: str) -> tuple[int, ...]:
         numbers = parse_resolution(text)

@@ -18,6 +18,7 @@ import xarray as xr
 import kitipde
 from datagen.geometry import Grid, Method
 from kitipde.evaluation.coordinates import coordinates_of
+from kitipde.evaluation.metrics import applicable
 from kitipde.evaluation.records import Evaluation, Examples
 from kitipde.evaluation.test_data import Subject
 from kitipde.files import write_atomically
@@ -45,10 +46,11 @@ def evaluation_folder(run: Run, subject: Subject) -> Path:
 
 
 def fingerprint(run: Run, subject: Subject, replicas: Sequence[Replica]) -> str:
-    """Changes when any stored number would: weights, data, samples, frames, how the grid is reduced, coordinates."""
+    """Changes when any stored number would: weights, data, samples, frames, coordinates, which metrics there are."""
     digest = hashlib.sha256()
-    data = run.config.data
-    facts = (_VERSION, subject.identity, subject.samples, data.model_dump_json(exclude={"path"}))
+    data, metrics = run.config.data, applicable(subject.geometry, run.facts.problem.targets)
+    names = tuple(each.name for each in metrics)
+    facts = (_VERSION, subject.identity, subject.samples, data.model_dump_json(exclude={"path"}), names)
     digest.update(repr((*facts, coordinates_of(run))).encode())
     for replica in replicas:
         digest.update(f"{replica.seed}:".encode())

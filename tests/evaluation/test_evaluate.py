@@ -78,6 +78,7 @@ def test_batches_change_nothing(vanilla_run: Run, tmp_path: Path, monkeypatch: p
     shutil.copytree(vanilla_run.path, copy, ignore=shutil.ignore_patterns("evaluation"))
     whole = evaluate_runs([vanilla_run.path], None, [(32,)])[0].metrics
     monkeypatch.setattr("kitipde.evaluation.evaluate._BATCH_SAMPLES", 3)
+    monkeypatch.setattr("kitipde.evaluation.evaluate._CHUNK_VALUES", 70)
     batched = evaluate_runs([copy], None, [(32,)])[0].metrics
     xr.testing.assert_allclose(whole, batched, rtol=1e-5)
 
@@ -100,7 +101,8 @@ def test_results_are_stored_with_units_and_read_again(vanilla_run: Run):
 def test_another_resolution_is_added_to_what_is_stored(vanilla_run: Run, tmp_path: Path):
     copy = tmp_path / "copy"
     shutil.copytree(vanilla_run.path, copy, ignore=shutil.ignore_patterns("evaluation"))
-    evaluate_runs([copy], None, [(16,)])
+    # A name that is longer than those stored is not cut off.
+    evaluate_runs([copy], None, [(8,)])
     counts: list[int] = []
     evaluate_runs([copy], None, [(8,), (16,)], progress=lambda done, total, note: counts.append(total))
     assert set(counts) == {3 * 4}
