@@ -212,7 +212,10 @@ def _check(plan: "Study", seeds: range, out: Path) -> None:
             found = open_run(run).config.model_dump()
             for section, values in wanted.items():
                 for key, value in values.items():
-                    if (section, key) not in (("data", "path"), ("training", "seeds")) and found[section][key] != value:
+                    # What the study leaves to the data, the run has.
+                    own = (section, key) in (("data", "path"), ("training", "seeds"))
+                    free = own or (section == "data" and value is None) or (key == "modes" and value == "auto")
+                    if not free and found[section][key] != value:
                         raise InputError(
                             f"{run} was trained with {section}.{key}={found[section][key]}, the study has {value}: "
                             "give another --out, or remove the run"

@@ -179,7 +179,8 @@ def test_a_recipe_may_declare_float64(tmp_path: Path) -> None:
 
 @given(
     points=st.integers(24, 300),
-    samples=st.integers(3, 8),
+    # Of three samples one sharp bend can be the median: then nothing is said.
+    samples=st.integers(4, 8),
     dtype=st.sampled_from(["float64", "float32"]),
     scale=st.sampled_from([1e-200, 1e-30, 1.0, 1e30, 1e200]),
     offset=st.sampled_from([0.0, 10.0]),
