@@ -307,7 +307,7 @@ def _problem_of(told: dict[str, Any], config: RunConfig) -> Problem:
     for name, number in (("dimension", dimension), ("resolution", points)):
         if type(number) is not int or number < 1:
             raise ValueError(f"its {name} is {number!r}")
-    on_mesh = config.model.name == "oformer-airfoil"
+    on_mesh = config.model.works_on == "mesh"
     domain = Domain("mesh", (points,), dimension) if on_mesh else Domain.square(points, dimension)
     return Problem(
         data.inputs or (), data.targets or (), (), (), data.input_frames or 1, data.output_frames or 1, domain

@@ -6,7 +6,7 @@ from functools import cached_property
 from math import prod
 
 import numpy as np
-from jaxtyping import Float, Float64
+from jaxtyping import Float64
 
 from datagen.errors import InputError
 from datagen.geometry.axis import Axis, Method, Reduction
@@ -141,21 +141,6 @@ class Grid:
                 continue
             found.add(self.resolved(resolution))
         return tuple(sorted(found, key=lambda one: (prod(one), one)))
-
-    def reduce(
-        self, values: Float[np.ndarray, "..."], resolution: Sequence[int], method: Method = "stride"
-    ) -> Float[np.ndarray, "..."]:
-        """Values whose last axes are this grid, on a coarser one.
-
-        Raises:
-            InputError: the grid does not give it.
-        """
-        first = values.ndim - self.dimension
-        reductions = self.reductions(resolution, method)
-        values = values[(..., *(each.stored for each in reductions))]
-        for axis, each in enumerate(reductions, start=first):
-            values = each.apply(values, axis)
-        return values
 
 
 def periodic_grid(points: Sequence[int], lengths: Sequence[float], units: str = "1") -> Grid:

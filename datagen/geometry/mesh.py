@@ -1,12 +1,13 @@
 """Unstructured meshes: nodes in the plane and the cells between them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float64, Int8, Int32
 
 from datagen.errors import InputError
+from datagen.geometry.axis import Method, Reduction
 
 __all__ = ["NODE_TYPES", "Mesh"]
 
@@ -90,6 +91,40 @@ class Mesh:
     def weights(self) -> Float64[np.ndarray, " nodes"]:
         """Quadrature weight of each node: every node counts the same, as in the published errors."""
         return np.full(len(self.x), 1 / len(self.x))
+
+    def resolved(self, resolution: Sequence[int]) -> tuple[int]:
+        """The one resolution that a mesh has: its nodes.
+
+        Raises:
+            InputError: another is asked for.
+        """
+        if tuple(resolution) != self.shape:
+            raise InputError(
+                f"resolution {'x'.join(map(str, resolution))}: a mesh has its {self.points} nodes and no other "
+                "resolution; leave it out"
+            )
+        return self.shape
+
+    def reductions(self, resolution: Sequence[int], method: Method = "stride") -> tuple[Reduction]:
+        """How a field becomes one of that resolution: as it is.
+
+        Raises:
+            InputError: as `resolved`.
+        """
+        return (Reduction(*self.resolved(resolution)),)
+
+    def coarsened(self, resolution: Sequence[int], method: Method = "stride") -> "Mesh":
+        """The mesh itself.
+
+        Raises:
+            InputError: as `resolved`.
+        """
+        self.resolved(resolution)
+        return self
+
+    def possible(self, wanted: Iterable[Sequence[int]], method: Method = "stride") -> tuple[tuple[int], ...]:
+        """Its nodes, if they are among the resolutions."""
+        return (self.shape,) if self.shape in map(tuple, wanted) else ()
 
     @property
     def extent(self) -> float:

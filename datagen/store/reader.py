@@ -362,11 +362,7 @@ class Dataset:
         return Mesh(x.astype(np.float64), y.astype(np.float64), cells.astype(np.int32), kinds.astype(np.int8))
 
     def _reductions(self, resolution: Sequence[int] | None, method: Method) -> tuple[Reduction, ...]:
-        if isinstance(self.geometry, Grid):
-            return self.geometry.reductions(self.grid if resolution is None else resolution, method)
-        if resolution is not None:
-            raise InputError(f"{self.path} is on a mesh of {self.grid[0]} nodes: it has no other resolution")
-        return (Reduction(self.grid[0]),)
+        return self.geometry.reductions(self.grid if resolution is None else resolution, method)
 
     def _indices(self, samples: Selection) -> list[int]:
         if isinstance(samples, slice):

@@ -54,13 +54,13 @@ def _row(configuration: str, model: str, grid: str) -> dict[str, Any]:
 
 
 def _points(config: "RunConfig") -> int:
-    on_mesh = config.model.name == "oformer-airfoil"
+    on_mesh = config.model.works_on == "mesh"
     return _PUBLISHED_NODES if on_mesh else (config.data.resolution or (1024,))[0]
 
 
 def _grid(config: "RunConfig", dimension: int) -> str:
     points = _points(config)
-    return f"{points} nodes" if config.model.name == "oformer-airfoil" else "×".join([str(points)] * dimension)
+    return f"{points} nodes" if config.model.works_on == "mesh" else "×".join([str(points)] * dimension)
 
 
 def _cost(config: "RunConfig", dimension: int) -> dict[str, int]:
@@ -70,7 +70,7 @@ def _cost(config: "RunConfig", dimension: int) -> dict[str, int]:
     from kitipde.problem.problem import Domain, Problem
 
     data, points = config.data, _points(config)
-    on_mesh = config.model.name == "oformer-airfoil"
+    on_mesh = config.model.works_on == "mesh"
     domain = Domain("mesh", (points,), dimension) if on_mesh else Domain.square(points, dimension)
     frames = data.input_frames or 1, data.output_frames or 1
     problem = Problem(data.inputs or ("u",), data.targets or ("u",), data.static, data.parameters, *frames, domain)

@@ -144,9 +144,8 @@ def _test_error(best: "Run") -> "Estimate":
     from kitipde.evaluation import evaluate_runs
     from kitipde.evaluation.summary import summarise
 
-    at = [] if best.facts.problem.domain.kind == "mesh" else [best.facts.resolution]
     with progress("evaluate", "samples") as update:
-        evaluations = evaluate_runs([best.path], resolutions=at, progress=update, remark=remark)
+        evaluations = evaluate_runs([best.path], resolutions=[best.facts.resolution], progress=update, remark=remark)
         return summarise(evaluations)[0].errors["relative_l2"]
 
 

@@ -55,7 +55,8 @@ class DataConfig(Section):
         parameters: numbers of each sample that are given beside the inputs, each as a constant field.
         start: the first frame of the first window.
         stride: frames from one that is taken to the next.
-        windows: whether each sample gives its first window only, or one beginning at every frame.
+        windows: whether each training sample gives its first window only, or one beginning at every frame; validation
+            and test are always the first.
         input_frames: frames given to the model at once (1 for a field without time); none for what the file says, or 1.
         output_frames: frames predicted, by repeated application or by marching in the latent space; none for what the
             file says, or as many as there are, up to 10.

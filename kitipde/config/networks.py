@@ -57,10 +57,12 @@ class NetworkConfig(Section):
             the number of steps too, and gives [batch, step, target, *space]. It may have methods `place(geometry)`,
             told where the fields live before training, and `errors(prediction, target)`, what training minimises in
             place of the relative L2 error.
+        works_on: the kind of geometry that it is for.
     """
 
     name: str
     builder: ClassVar[str] = ""
+    works_on: ClassVar[Literal["grid", "mesh"]] = "grid"
 
     def build(self, residual: ResidualConfig, problem: "Problem") -> "nn.Module":
         """The network, freshly initialised from torch's default generator."""
@@ -98,8 +100,19 @@ class NetworkConfig(Section):
             InputError: naming what does not fit, and what would.
         """
 
+    def check_run(self, config: Any) -> None:
+        """Whether it can be trained with the other settings of a run.
+
+        Raises:
+            InputError: naming what does not fit, and what would.
+        """
+
 
 def _on_grids(config: NetworkConfig, problem: "Problem") -> None:
+    if problem.domain.kind == "grid" and not problem.domain.uniform:
+        raise InputError(
+            f"model.name={config.name} needs a grid of equally spaced points along each axis, which this one is not"
+        )
     if problem.domain.kind != "grid":
         raise InputError(
             f"model.name={config.name} works on grids, and these data are on a mesh; there use "
@@ -166,8 +179,6 @@ class FNOConfig(NetworkConfig):
         """
         _on_grids(self, problem)
         grid = problem.domain.shape
-        if not problem.domain.uniform:
-            raise InputError("model.name=fno needs a grid of equally spaced points, which this one is not")
         modes = self.modes_on(grid)
         if len(modes) != len(grid):
             raise InputError(f"model.modes={resolution_text(modes)}: the grid has {len(grid)} axes")
@@ -274,6 +285,24 @@ class AirfoilOFormerConfig(NetworkConfig):
     region_products: tuple[tuple[str, str], ...] = (("velocity_x", "density"), ("velocity_y", "density"))
 
     builder: ClassVar[str] = "kitipde.models.oformer_airfoil:build"
+    works_on: ClassVar[Literal["grid", "mesh"]] = "mesh"
+
+    def check_run(self, config: Any) -> None:
+        """Whether fields of unlike units are standardised, and places keep their digits.
+
+        Raises:
+            InputError: if not.
+        """
+        if config.data.normalize != "standard":
+            raise InputError(
+                f"data.normalize={config.data.normalize}: pascals and metres per second cannot be learnt side by side; "
+                "on a mesh it is standard"
+            )
+        if config.training.precision == "bf16":
+            raise InputError(
+                "training.precision=bf16 cannot tell the nodes near the airfoil apart: positions of tens of metres "
+                "would be rounded to 0.25 m; allowed on a mesh: float32, tf32"
+            )
 
     @property
     def one_scale(self) -> bool:

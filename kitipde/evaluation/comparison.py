@@ -88,15 +88,9 @@ def compare_runs(
     runs = open_run(a), open_run(b)
     if data is None:
         _check_same_data(*runs)
-    on_mesh = any(run.facts.problem.domain.kind == "mesh" for run in runs)
-    if on_mesh and resolution is not None:
-        raise InputError(
-            f"--resolution {resolution_text(resolution)}: runs on a mesh are compared on its nodes; leave it out"
-        )
     if resolution is None:
         resolution = _common_resolution(*runs)
-    wanted = [] if on_mesh else [resolution]
-    first, second = evaluate_runs([a, b], data, wanted, coordinates=coordinates, progress=progress, remark=remark)
+    first, second = evaluate_runs([a, b], data, [resolution], coordinates=coordinates, progress=progress, remark=remark)
     return compare_evaluations(first, second, resolution, metric_name, field)
 
 

@@ -2,34 +2,25 @@
 
 import math
 import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 
-import numpy as np
 import torch
-from jaxtyping import Bool
-from torch import Tensor, nn
+from torch import nn
 
-from datagen.geometry import Geometry, Grid, Mesh, Resolution, resolution_text
+from datagen.geometry import Resolution, resolution_text
 from datagen.store import Dataset, open_dataset
-from kitipde.config import DataConfig
 from kitipde.errors import InputError
 from kitipde.evaluation.coordinates import with_coordinates
+from kitipde.evaluation.measure import measure, predicted
 from kitipde.evaluation.metrics import (
-    Compared,
-    Metric,
-    Quantities,
     applicable,
     grouped,
-    joined,
     metric,
     with_spread,
 )
-from kitipde.evaluation.metrics import measured as measured_quantities
-from kitipde.evaluation.metrics.spectral import Spectra, join_spectra, power_above
-from kitipde.evaluation.metrics.spectral import spectra as spectra_of
 from kitipde.evaluation.records import Evaluation, Examples, Measured, merge_resolutions, to_metrics
 from kitipde.evaluation.run_labels import label_runs
 from kitipde.evaluation.storage import fingerprint, read_evaluation, storing, write_evaluation
@@ -40,26 +31,15 @@ from kitipde.evaluation.test_data import (
     default_resolutions,
     possible_resolutions,
 )
-from kitipde.memory import give_back_freed_memory
-from kitipde.models.rollout import rollout
 from kitipde.problem.rollouts import check_rollout, times_used
 from kitipde.problem.statistics import FieldStatistics
-from kitipde.problem.windows import Windows, load_windows, split_samples
+from kitipde.problem.windows import load_windows, split_samples
 from kitipde.runs import Replica, Run, open_run
 
-__all__ = ["BATCH_POINTS", "Progress", "Remark", "evaluate_runs", "recorded_numbers", "trained_replicas", "with_frames"]
+__all__ = ["Progress", "Remark", "evaluate_runs", "trained_replicas", "with_frames"]
 
 Progress = Callable[[int, int, str], None]
 Remark = Callable[[str], None]
-
-# Values of fields, and grid points that a network works on, held at once: some 100 MB of fields, and 0.5 GB inside a
-# network of width 64. A single sample may need more.
-_BATCH_VALUES = 2**22
-BATCH_POINTS = 2**18
-_BATCH_SAMPLES = 64
-
-# Values transformed at once: bounds the float64 copies and their spectra to some 200 MB.
-_CHUNK_VALUES = 2**21
 
 
 def evaluate_runs(
@@ -244,11 +224,12 @@ def _compute(
         _check_mesh(plan, models[0], dataset)
         measured = []
         for number, resolution in enumerate(plan.missing):
-            note = run.name if isinstance(subject.geometry, Mesh) else f"{run.name} at {resolution_text(resolution)}"
+            note = f"{run.name} at {resolution_text(resolution)}"
             before = number * per_resolution
             measured.append(
-                _measure(
-                    plan,
+                measure(
+                    run,
+                    subject,
                     dataset,
                     models,
                     resolution,
@@ -257,7 +238,7 @@ def _compute(
                     lambda done, b=before, n=note: progress(b + done, n),
                 )
             )
-        first = load_windows(dataset, run.config.data, subject.samples[:1], _read_at(subject, plan.missing[0]))
+        first = load_windows(dataset, run.config.data, subject.samples[:1], plan.missing[0])
         found = to_metrics(measured, [replica.seed for replica in plan.replicas], first, run, subject, metrics)
         finest, examples = measured[-1], None if plan.stored is None else plan.stored.examples
         if plan.stored is None or prod(finest.resolution) > max(map(prod, plan.stored.resolutions)):
@@ -266,74 +247,6 @@ def _compute(
     if plan.stored is not None:
         found = merge_resolutions(plan.stored.metrics, found, len(subject.geometry.shape))
     return Evaluation(run, plan.label, subject, found, examples)
-
-
-def _read_at(subject: Subject, resolution: Resolution) -> Resolution | None:
-    """What a reader is asked for: a mesh has one resolution."""
-    return resolution if isinstance(subject.geometry, Grid) else None
-
-
-def _measure(
-    plan: _Plan,
-    dataset: Dataset,
-    models: Sequence[nn.Module],
-    resolution: Resolution,
-    means: tuple[float, ...],
-    metrics: Sequence[Metric],
-    progress: Callable[[int], None],
-) -> Measured:
-    device = next(models[0].parameters()).device
-    quantities: list[list[Quantities]] = [[] for _ in models]
-    spectra: list[list[Spectra]] = [[] for _ in models]
-    problem, config, done = plan.run.facts.problem, plan.run.config.data, 0
-    for windows in _batches(dataset, config, plan.subject, resolution):
-        recorded = recorded_numbers(dataset, config, windows.samples)
-        for model, own, own_spectra in zip(models, quantities, spectra, strict=True):
-            whole = Compared(
-                _predict(model, windows, device),
-                windows.targets,
-                windows.inputs,
-                windows.geometry,
-                problem.targets,
-                problem.inputs,
-                means,
-                recorded,
-                _region(plan.run, windows.geometry),
-            )
-            size = max(1, _CHUNK_VALUES // max(1, whole.target[0].numel()))
-            for start in range(0, len(windows), size):
-                part = whole.part(slice(start, start + size))
-                own.append(measured_quantities(part, metrics))
-                if part.on_periodic_grid:
-                    own_spectra.append(spectra_of(part))
-            done += len(windows)
-            progress(done)
-        give_back_freed_memory()
-    return Measured(
-        resolution,
-        tuple(joined(parts) for parts in quantities),
-        tuple(join_spectra(parts) for parts in spectra if parts),
-        _lost_power(dataset, config, plan.subject, resolution),
-    )
-
-
-def _region(run: Run, geometry: Geometry) -> Bool[np.ndarray, " nodes"] | None:
-    """The nodes of the region of interest that the network's settings have; none if they have none."""
-    ends = getattr(run.config.model, "region", None)
-    if ends is None or not isinstance(geometry, Mesh):
-        return None
-    inside = [(low < at) & (at < high) for at, (low, high) in zip(geometry.positions.T, ends, strict=True)]
-    return np.logical_and.reduce(inside)
-
-
-def recorded_numbers(dataset: Dataset, config: DataConfig, samples: Sequence[int]) -> dict[str, Tensor]:
-    """Numbers that the file has of each sample and frame, at the predicted frames, [samples, frames]."""
-    if config.targets is None or "time" not in dataset.fields[config.targets[0]]:
-        return {}
-    first = config.start + config.given_frames * config.stride
-    names = [name for name in dataset.parameters if dataset.dimensions(name) == ("sample", "time")]
-    frames = slice(first, first + (config.wanted_frames - 1) * config.stride + 1, config.stride)
-    return {name: torch.from_numpy(dataset.parameter(name)[list(samples), frames]) for name in names}
 
 
 def _training_means(plan: _Plan, remark: Remark) -> tuple[float, ...]:
@@ -347,37 +260,12 @@ def _training_means(plan: _Plan, remark: Remark) -> tuple[float, ...]:
             with open_dataset(path) as dataset:
                 if dataset.identity == run.dataset_identity:
                     samples = split_samples(dataset.samples, trained).train
-                    windows = load_windows(dataset, trained, samples, trained.resolution)
+                    windows = load_windows(dataset, trained, samples, trained.resolution, training=True)
                     return tuple(FieldStatistics.of(field).mean for field in windows.targets.unbind(2))
         except InputError:
             continue
     remark(f"{run.name}: no relative L2 of deviations, because the mean of its training targets is not known")
     return (math.nan,) * len(targets)
-
-
-def _batches(dataset: Dataset, config: DataConfig, subject: Subject, resolution: Resolution) -> Iterator[Windows]:
-    points, samples = prod(resolution), subject.samples
-    names = len({*(config.inputs or ()), *(config.targets or ())})
-    values = points * names * (config.given_frames + config.wanted_frames)
-    size = max(1, min(_BATCH_VALUES // values, BATCH_POINTS // points, _BATCH_SAMPLES))
-    for start in range(0, len(samples), size):
-        yield load_windows(dataset, config, samples[start : start + size], _read_at(subject, resolution))
-
-
-@torch.no_grad()
-def _predict(model: nn.Module, windows: Windows, device: torch.device) -> Tensor:
-    given = (windows.inputs.to(device), windows.targets.shape[1], windows.context.to(device), windows.known.to(device))
-    return rollout(model, *given).cpu()
-
-
-def _lost_power(dataset: Dataset, config: DataConfig, subject: Subject, resolution: Resolution) -> float:
-    """Share of the truth's power that the grid cannot hold, from the first samples at the stored resolution."""
-    geometry = subject.geometry
-    if not (isinstance(geometry, Grid) and geometry.periodic and geometry.uniform):
-        return math.nan
-    values = max(1, 2**22 // (config.wanted_frames * len(config.targets or ()) * geometry.points))
-    windows = load_windows(dataset, config, subject.samples[: min(values, 16)], None)
-    return power_above(windows.targets, resolution)
 
 
 def _check_mesh(plan: _Plan, model: nn.Module, dataset: Dataset) -> None:
@@ -402,13 +290,13 @@ def _examples(plan: _Plan, dataset: Dataset, model: nn.Module, measured: Measure
     name = "rmse" if len(problem.groups) == 1 else "relative_l2"
     worst = int(metric(name).rollout(errors).mean(-1).nan_to_num(-1.0).argmax())
     samples = [subject.samples[position] for position in dict.fromkeys((0, worst))]
-    windows = load_windows(dataset, plan.run.config.data, samples, _read_at(subject, measured.resolution))
+    windows = load_windows(dataset, plan.run.config.data, samples, measured.resolution)
     return Examples(
         seed=plan.replicas[0].seed,
         samples=tuple(samples),
         inputs=windows.inputs.numpy(),
         truth=windows.targets.numpy(),
-        prediction=_predict(model, windows, device).numpy(),
+        prediction=predicted(model, windows, device).numpy(),
         geometry=windows.geometry,
         times=windows.times,
         given=problem.inputs,

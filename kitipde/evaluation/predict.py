@@ -14,12 +14,13 @@ from torch import Tensor, nn
 import kitipde
 from datagen.equations.registry import stored_recipe
 from datagen.errors import unknown
-from datagen.geometry import Grid, Resolution
+from datagen.geometry import Resolution
 from datagen.store import Coordinate, Dataset, Layout, Variable, open_dataset
 from datagen.store.ingest import ingest
 from kitipde.config import DataConfig
 from kitipde.errors import InputError
-from kitipde.evaluation.evaluate import BATCH_POINTS, Progress, Remark, trained_replicas
+from kitipde.evaluation.evaluate import Progress, Remark, trained_replicas
+from kitipde.evaluation.measure import BATCH_POINTS
 from kitipde.evaluation.trained_on import seen_samples
 from kitipde.models import rollout
 from kitipde.problem.rollouts import check_rollout
@@ -120,12 +121,7 @@ def _question(
     config, problem = run.config.data, run.facts.problem
     if dataset.equation != run.equation:
         raise InputError(f"{dataset.path} holds {dataset.equation}, but {run.path} was trained on {run.equation}")
-    kind, dimension = "grid" if isinstance(dataset.geometry, Grid) else "mesh", dataset.geometry.dimension
-    if (kind, dimension) != (problem.domain.kind, problem.domain.dimension):
-        raise InputError(
-            f"{dataset.path} is no data set on a {problem.domain.kind} in {problem.domain.dimension}-D, on which "
-            f"{run.path} works"
-        )
+    problem.domain.refuse_other(dataset.geometry, dataset.path, run.path)
     for name in (*problem.inputs, *problem.static):
         if name not in dataset.fields:
             raise unknown(f"variable in data.inputs of {dataset.path}", name, dataset.fields)
@@ -134,8 +130,6 @@ def _question(
             raise unknown(f"variable in data.parameters of {dataset.path}", name, dataset.parameters)
     points = None
     if resolution is not None:
-        if not isinstance(dataset.geometry, Grid):
-            raise InputError(f"--resolution: {dataset.path} is on a mesh, which has the nodes it has; leave it out")
         points = dataset.geometry.resolved(resolution)
         dataset.geometry.reductions(points, config.downsample)
     steps = config.wanted_frames if frames is None else frames
@@ -183,7 +177,7 @@ def _instants(
 
 def _layout(run: Run, dataset: Dataset, question: _Question, seeds: list[int]) -> Layout:
     problem, geometry = run.facts.problem, dataset.geometry
-    if question.resolution is not None and isinstance(geometry, Grid):
+    if question.resolution is not None:
         geometry = geometry.coarsened(question.resolution, question.config.downsample)
     dims = ("sample", *(() if question.times is None else ("time",)), *geometry.names)
     coordinates = ()

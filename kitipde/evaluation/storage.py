@@ -147,9 +147,7 @@ def _to_fields(examples: Examples) -> xr.Dataset:
 
 
 def _to_examples(fields: xr.Dataset, subject: Subject, method: Method) -> Examples:
-    geometry = subject.geometry
-    if isinstance(geometry, Grid):
-        geometry = geometry.coarsened(fields["truth"].shape[3:], method)
+    geometry = subject.geometry.coarsened(fields["truth"].shape[3:], method)
     return Examples(
         seed=int(fields["seed"]),
         samples=tuple(fields["sample"].values.tolist()),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from datagen.geometry import Geometry, Grid, Method, Resolution, resolution_text
+from datagen.geometry import Geometry, Method, Resolution
 from datagen.store import Dataset, open_dataset
 from kitipde.errors import InputError
 from kitipde.evaluation.trained_on import SeenSamples, seen_samples
@@ -94,12 +94,7 @@ def choose_subject(run: Run, data: Path | None = None) -> Subject:
             )
         if dataset.equation != run.equation:
             raise InputError(f"{path} holds {dataset.equation}, but {run.path} was trained on {run.equation}")
-        domain, geometry = run.facts.problem.domain, dataset.geometry
-        if isinstance(geometry, Grid) != (domain.kind == "grid"):
-            kind = "grid" if isinstance(geometry, Grid) else "mesh"
-            raise InputError(f"{path} is on a {kind}, but {run.path} was trained on a {domain.kind}")
-        if geometry.dimension != domain.dimension:
-            raise InputError(f"{path} is {geometry.dimension}-D, but {run.path} was trained in {domain.dimension}-D")
+        run.facts.problem.domain.refuse_other(dataset.geometry, path, run.path)
         return _subject(run, dataset, own)
 
 
@@ -110,23 +105,17 @@ def check_resolutions(subject: Subject, resolutions: Sequence[Sequence[int]], me
         InputError: naming the resolution and those that are possible.
     """
     for resolution in resolutions:
-        if not isinstance(subject.geometry, Grid):
-            raise InputError(
-                f"--resolutions {resolution_text(resolution)}: runs on a mesh have the nodes they have; leave it out"
-            )
         subject.geometry.reductions(resolution, method)
 
 
 def default_resolutions(run: Run, subject: Subject) -> tuple[Resolution, ...]:
     """Half the training resolution, itself and its double, as far as the stored grid gives them."""
     domain = run.facts.problem.domain
-    if domain.kind == "mesh":
-        return (subject.geometry.shape,)
-    wanted = []
-    for numerator, denominator in ((1, 2), (1, 1), (2, 1)):
+    wanted: list[Sequence[int]] = [domain.shape]
+    for numerator, denominator in ((1, 2), (2, 1)):
         # What is halved and doubled are the distances between points.
-        gaps = [points + round(more) for points, (_, more) in zip(domain.shape, domain.placements, strict=True)]
-        if all(gap * numerator % denominator == 0 for gap in gaps):
+        gaps = [points + round(more) for points, (_, more) in zip(domain.shape, domain.placements, strict=False)]
+        if gaps and all(gap * numerator % denominator == 0 for gap in gaps):
             scaled = (gap * numerator // denominator for gap in gaps)
             wanted.append(tuple(gap - round(more) for gap, (_, more) in zip(scaled, domain.placements, strict=True)))
     return possible_resolutions(subject, wanted, run.config.data.downsample) or (subject.geometry.shape,)
@@ -134,8 +123,6 @@ def default_resolutions(run: Run, subject: Subject) -> tuple[Resolution, ...]:
 
 def possible_resolutions(subject: Subject, wanted: Iterable[Sequence[int]], method: Method) -> tuple[Resolution, ...]:
     """Those of the wanted resolutions that the stored grid gives, ascending."""
-    if not isinstance(subject.geometry, Grid):
-        return (subject.geometry.shape,)
     return subject.geometry.possible(wanted, method)
 
 

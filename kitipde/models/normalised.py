@@ -106,14 +106,14 @@ class Normalised(nn.Module):
         σ_out/σ_in and (μ_out - μ_in)/σ_in, for each target that is an input, in the order of the inputs.
         """
         inputs, targets = self.problem.inputs, self.problem.targets
-        if inputs == targets:
-            given, made = slice(None), slice(None)
-        else:
+        moments = (self.input_mean, self.input_std, self.output_mean, self.output_std)
+        if inputs != targets:
             both = [name for name in inputs if name in targets]
-            given, made = ([names.index(name) for name in both] for names in (inputs, targets))
-        scale = self.output_std[made] / self.input_std[given]
-        shift = (self.output_mean[made] - self.input_mean[given]) / self.input_std[given]
-        return scale.to(dtype), shift.to(dtype)
+            places = [[names.index(name) for name in both] for names in (inputs, inputs, targets, targets)]
+            # Slices, not lists of places, which a GPU would have to fetch from the host.
+            moments = (torch.stack([each[at] for at in own]) for each, own in zip(moments, places, strict=True))
+        input_mean, input_std, output_mean, output_std = moments
+        return (output_std / input_std).to(dtype), ((output_mean - input_mean) / input_std).to(dtype)
 
     def physical(
         self, z: Float[Tensor, "batch steps targets *space"], dtype: torch.dtype

@@ -57,11 +57,13 @@ class Stepper:
         )
         if self._same:
             return prediction * scale + shift
-        frames = prediction[:, :, self._fed_back] * scale + shift
-        if self.known is None or not self.known.shape[2]:
-            return frames[:, :, self._places]
-        known = self.known[:, first : first + prediction.shape[1]]
-        return torch.cat([frames, known], dim=2)[:, :, self._places]
+        # Slices, not lists of places, which a GPU would have to fetch from the host.
+        frames = list(
+            torch.stack([prediction[:, :, place] for place in self._fed_back], dim=2).mul(scale).add(shift).unbind(2)
+        )
+        if self.known is not None:
+            frames += self.known[:, first : first + prediction.shape[1]].unbind(2)
+        return torch.stack([frames[place] for place in self._places], dim=2)
 
     def follow(
         self,

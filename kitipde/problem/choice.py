@@ -7,27 +7,27 @@ from kitipde.errors import InputError
 __all__ = ["MOST_FRAMES", "chosen"]
 
 MOST_FRAMES = 10
-"""Frames that are predicted where nobody says how many."""
+"""Frames that are predicted by default."""
 
 
 def chosen(config: DataConfig, dataset: Dataset) -> tuple[DataConfig, str | None]:
     """The settings with every name and number of frames, and what was taken for granted in words, if anything was.
 
     In this order: the settings; the file's own problem; fields with time, which are given and predicted, one frame and
-    up to ten. Of fields without time somebody has to say which are predicted: the others are given.
+    up to ten. Of fields without time the user has to name those that are predicted; the others are given.
 
     Raises:
         InputError: the file leaves open what is predicted; the message lists what there is.
     """
-    told = dataset.problem
-    if told is not None and (config.inputs, config.targets) in ((None, None), (told.inputs, told.targets)):
+    stored = dataset.problem
+    if stored is not None and config.inputs in (None, stored.inputs) and config.targets in (None, stored.targets):
         own = {
-            "inputs": told.inputs,
-            "targets": told.targets,
-            "static": config.static or told.static,
-            "parameters": config.parameters or told.parameters,
-            "input_frames": config.input_frames or told.input_frames,
-            "output_frames": config.output_frames or told.output_frames,
+            "inputs": stored.inputs,
+            "targets": stored.targets,
+            "static": config.static or stored.static,
+            "parameters": config.parameters or stored.parameters,
+            "input_frames": config.input_frames or stored.input_frames,
+            "output_frames": config.output_frames or stored.output_frames,
         }
     else:
         own = _guessed(config, dataset)
@@ -65,11 +65,10 @@ def _in_words(config: DataConfig) -> str:
     assert config.inputs is not None
     assert config.targets is not None
 
-    def told(names: tuple[str, ...], frames: int) -> str:
+    def listed(names: tuple[str, ...], frames: int) -> str:
         return f"{', '.join(names)}" + (f" ({frames} frames)" if frames > 1 else "")
 
     given, wanted = config.given_frames, config.wanted_frames
     beside = (*config.static, *config.parameters)
-    return (
-        f"{told(config.inputs, given)}{' with ' + ', '.join(beside) if beside else ''} → {told(config.targets, wanted)}"
-    )
+    given_too = f" with {', '.join(beside)}" if beside else ""
+    return f"{listed(config.inputs, given)}{given_too} → {listed(config.targets, wanted)}"

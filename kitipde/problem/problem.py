@@ -7,9 +7,10 @@ a rollout goes on: static fields, and parameters as constant fields.
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
-from datagen.geometry import Geometry, Grid
+from datagen.geometry import Geometry, Grid, resolution_text
 from datagen.store import Dataset
 from kitipde.config import DataConfig
 from kitipde.errors import InputError, unknown
@@ -54,6 +55,26 @@ class Domain:
         ends, places = ((0.0, 1.0),) * dimension, ((0.0, 0.0),) * dimension
         return cls("grid", (points,) * dimension, dimension, ends, (_PERIODIC,) * dimension, places)
 
+    def refuse_other(self, geometry: Geometry, data: Path, run: Path) -> None:
+        """Refuse to apply a network of this domain on another kind of geometry.
+
+        Raises:
+            InputError: a mesh instead of a grid, another number of axes, other boundaries, or points that lie otherwise
+                between two ends.
+        """
+        other = Domain.of(geometry)
+        if other.kind != self.kind:
+            raise InputError(f"{data} is on a {other.kind}, but {run} was trained on a {self.kind}")
+        if other.dimension != self.dimension:
+            raise InputError(f"{data} is {other.dimension}-D, but {run} was trained in {self.dimension}-D")
+        bounded = [place for place, periodic in zip(self.placements, self.periodic, strict=True) if not periodic]
+        theirs = [place for place, periodic in zip(other.placements, other.periodic, strict=True) if not periodic]
+        if other.periodic != self.periodic or theirs != bounded:
+            raise InputError(
+                f"{data} has other boundaries, or other points at them, than the data of {run}: "
+                f"{_ends(other)} instead of {_ends(self)}"
+            )
+
     @property
     def periodic(self) -> tuple[bool, ...]:
         """Whether each axis is; none of a mesh."""
@@ -61,6 +82,15 @@ class Domain:
 
 
 _PERIODIC = ("periodic", "periodic")
+
+
+def _ends(domain: Domain) -> str:
+    """The boundaries of each axis, and where its first point lies if it is bounded, in words."""
+    each = zip(domain.boundaries, domain.placements, strict=True)
+    return ", ".join(
+        "periodic" if ends == _PERIODIC else f"{'/'.join(ends)} with the first point {offset:g} steps from the end"
+        for ends, (offset, _) in each
+    )
 
 
 @dataclass(frozen=True)
@@ -149,9 +179,10 @@ def problem_of(config: DataConfig, dataset: Dataset) -> Problem:
     _check_names(config, dataset)
     geometry = dataset.geometry
     if config.resolution is not None:
-        if not isinstance(geometry, Grid):
-            raise InputError(f"data.resolution={config.resolution[0]}: a mesh has the nodes it has; leave it out")
-        geometry = geometry.coarsened(config.resolution, config.downsample)
+        try:
+            geometry = geometry.coarsened(config.resolution, config.downsample)
+        except InputError as error:
+            raise InputError(f"data.resolution={resolution_text(config.resolution)}: {error}") from error
     return Problem(
         config.inputs,
         config.targets,

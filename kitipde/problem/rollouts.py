@@ -26,8 +26,11 @@ def times_used(dataset: Dataset, config: DataConfig, frames: int | None = None) 
     assert config.inputs is not None
     if dataset.times is None or "time" not in dataset.fields.get(config.inputs[0], ()):
         return None
-    wanted = config.wanted_frames if frames is None else frames
-    return np.asarray(dataset.times)[config.start :: config.stride][: config.given_frames + wanted]
+    times = np.asarray(dataset.times)[config.start :]
+    if config.windows == "all" and frames is None:
+        # Windows begin at every frame.
+        return times
+    return times[:: config.stride][: config.given_frames + (config.wanted_frames if frames is None else frames)]
 
 
 def check_rollout(

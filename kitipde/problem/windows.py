@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from datagen.geometry import Geometry, Grid, Resolution
+from datagen.geometry import Geometry, Resolution
 from datagen.store import Dataset
 from kitipde.config import DataConfig
 from kitipde.errors import DamagedError, InputError
@@ -74,11 +74,6 @@ class Windows:
     def __len__(self) -> int:
         return len(self.samples)
 
-    @property
-    def batch(self) -> Batch:
-        """All of them."""
-        return Batch(self.inputs, self.targets, self.context, self.known)
-
 
 def split_samples(total: int, config: DataConfig) -> Split:
     """Share out a file: the last samples test; of the others the first train and the next validate, or as drawn.
@@ -103,22 +98,28 @@ def split_samples(total: int, config: DataConfig) -> Split:
 
 
 def load_windows(
-    dataset: Dataset, config: DataConfig, samples: Sequence[int], resolution: Resolution | None = None
+    dataset: Dataset,
+    config: DataConfig,
+    samples: Sequence[int],
+    resolution: Resolution | None = None,
+    *,
+    training: bool = False,
 ) -> Windows:
-    """Read the windows of some samples.
+    """Read the windows of some samples: the first of each, or in training as many as `data.windows` says.
 
     Args:
         dataset: an open file.
         config: which variables and frames, all of them named (`kitipde.problem.choice`).
         samples: which samples.
         resolution: points along each axis, or all; none for the stored grid.
+        training: whether they are the training split.
 
     Raises:
         InputError: for frames that the file does not hold, values that are not finite, or a grid it cannot be brought
             to.
     """
     assert config.targets is not None
-    wanted, starts = config.wanted_frames, _starts(dataset, config)
+    wanted, starts = config.wanted_frames, _starts(dataset, config, training and config.windows == "all")
     reader = _Reader(dataset, config, samples, resolution, starts)
     inputs, context, known = reader.given(wanted if wanted > 1 else 0)
     later = config.given_frames * config.stride
@@ -163,9 +164,7 @@ class _Reader:
     def geometry(self) -> Geometry:
         """Where the fields are read."""
         geometry = self.dataset.geometry
-        if self.resolution is None or not isinstance(geometry, Grid):
-            return geometry
-        return geometry.coarsened(self.resolution, self.config.downsample)
+        return geometry if self.resolution is None else geometry.coarsened(self.resolution, self.config.downsample)
 
     def given(self, later_frames: int) -> tuple[Tensor, Tensor, Tensor]:
         """Inputs, context, and so many later frames of the inputs that are not predicted."""
@@ -238,7 +237,7 @@ def refuse_not_finite(dataset: Dataset, name: str, samples: Sequence[int], value
     )
 
 
-def _starts(dataset: Dataset, config: DataConfig) -> list[int]:
+def _starts(dataset: Dataset, config: DataConfig, every: bool) -> list[int]:
     """The first frames of a sample's windows."""
     assert config.inputs is not None
     assert config.targets is not None
@@ -266,5 +265,5 @@ def _starts(dataset: Dataset, config: DataConfig) -> list[int]:
             f"{config.given_frames} + {config.wanted_frames} = {config.given_frames + config.wanted_frames}"
             + (f", {config.stride} apart, from frame {config.start}" if (config.start, config.stride) != (0, 1) else "")
         )
-    last = stored - needed if config.windows == "all" else config.start
+    last = stored - needed if every else config.start
     return list(range(config.start, last + 1))

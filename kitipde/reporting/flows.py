@@ -7,7 +7,7 @@ import torch
 from matplotlib.figure import Figure
 
 from datagen.store import open_dataset
-from kitipde.evaluation.evaluate import recorded_numbers
+from kitipde.evaluation.measure import recorded_numbers
 from kitipde.evaluation.metrics.compared import Compared
 from kitipde.evaluation.metrics.flow import forces
 from kitipde.evaluation.records import Evaluation

@@ -211,11 +211,11 @@ def resolved(config: RunConfig, dataset: Dataset) -> tuple[RunConfig, Problem, s
 
 def load_data(config: RunConfig, dataset: Dataset) -> TrainingData:
     """The training and validation splits, at the resolution to train on."""
-    split = split_samples(dataset.samples, config.data)
-    windows = (
-        load_windows(dataset, config.data, part, config.data.resolution) for part in (split.train, split.validation)
+    split, data = split_samples(dataset.samples, config.data), config.data
+    return TrainingData(
+        load_windows(dataset, data, split.train, data.resolution, training=True),
+        load_windows(dataset, data, split.validation, data.resolution),
     )
-    return TrainingData(*windows)
 
 
 def target_means(config: RunConfig, data: TrainingData) -> dict[str, float]:
@@ -233,20 +233,11 @@ def _with_whole_paths(config: RunConfig) -> RunConfig:
 
 def _check_model(config: RunConfig, problem: Problem, data: TrainingData) -> None:
     """What only the model can tell: whether it unrolls so, has the layers whose gradients collide, fits the data."""
-    training, on_mesh = config.training, problem.domain.kind == "mesh"
+    training = config.training
     check_scales(config, data)
-    if on_mesh and config.data.normalize != "standard":
-        raise InputError(
-            f"data.normalize={config.data.normalize}: pascals and metres per second cannot be learnt side by side; on "
-            "a mesh it is standard"
-        )
-    if on_mesh and training.precision == "bf16":
-        raise InputError(
-            "training.precision=bf16 cannot tell the nodes near the airfoil apart: positions of tens of metres would "
-            "be rounded to 0.25 m; allowed on a mesh: float32, tf32"
-        )
+    config.model.check_run(config)
     plain = training.unroll == "autoregressive" and training.start_from is None
-    if plain and config.optimizer.collisions.kind == "none" and not on_mesh:
+    if plain and config.optimizer.collisions.kind == "none" and config.model.works_on == "grid":
         return
     model = build_model(config, problem)
     fit(config, model, data)

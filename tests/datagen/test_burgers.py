@@ -9,8 +9,8 @@ import torch
 from datagen.equations.burgers import Burgers
 from datagen.errors import InputError
 from datagen.solvers.burgers import COLE_HOPF_LIMIT, cole_hopf, cole_hopf_exponent, etdrk4, solve
-from datagen.solvers.exact import burgers_wave
 from datagen.solvers.random_fields import burgers_spectrum, gaussian_field_1d
+from tests.datagen.closed_forms import burgers_wave
 
 
 def _error(one: torch.Tensor, other: torch.Tensor) -> float:

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from datagen.equations.heat import Heat
 from datagen.errors import InputError
-from datagen.solvers.exact import heat_mode
 from datagen.solvers.heat import boundary_source, solve, stored_source
 from datagen.solvers.random_fields import gaussian_field_2d, vorticity_spectrum
+from tests.datagen.closed_forms import heat_mode
 
 
 @pytest.mark.parametrize("wavevector", [(0, 0), (1, 0), (3, -5), (7, 7), (16, 3)])

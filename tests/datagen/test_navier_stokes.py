@@ -10,9 +10,9 @@ from torch import Tensor
 
 from datagen.equations.navier_stokes import NavierStokes
 from datagen.errors import InputError
-from datagen.solvers.exact import forced_from_rest, one_shell
 from datagen.solvers.navier_stokes import VorticityEquation, published_forcing, solve
 from datagen.solvers.random_fields import gaussian_field_2d, vorticity_spectrum
+from tests.datagen.closed_forms import forced_from_rest, one_shell
 
 
 def _error(one: Tensor, other: Tensor) -> float:

@@ -135,6 +135,14 @@ def test_a_resolution_that_does_not_fit_is_refused_with_those_that_do(
         data.read("vorticity", resolution=(resolution,))
 
 
+def _truncated(values: np.ndarray, resolution: tuple[int, int]) -> np.ndarray:
+    """Values on a periodic square, the last two axes, by the reductions of its grid."""
+    grid = periodic_grid(values.shape[-2:], (1.0, 1.0))
+    for axis, each in enumerate(grid.reductions(resolution, "spectral"), start=values.ndim - 2):
+        values = each.apply(values, axis)
+    return values
+
+
 def test_spectral_reduction_keeps_the_modes_it_can_and_drops_the_rest() -> None:
     x = 2 * np.pi * np.arange(24) / 24
     low = np.cos(2 * x)[:, None] * np.sin(3 * x) + 0.5
@@ -142,7 +150,7 @@ def test_spectral_reduction_keeps_the_modes_it_can_and_drops_the_rest() -> None:
     for points in (10, 11, 12):
         y = 2 * np.pi * np.arange(points) / points
         expected = np.cos(2 * y)[:, None] * np.sin(3 * y) + 0.5
-        found = periodic_grid((24, 24), (1.0, 1.0)).reduce(low + high, (points, points), "spectral")
+        found = _truncated(low + high, (points, points))
         np.testing.assert_allclose(found, expected, atol=1e-13)
 
 
@@ -150,7 +158,7 @@ def test_spectral_reduction_at_reading_takes_any_smaller_grid(path: Path) -> Non
     with open_dataset(path) as data:
         read = data.read("vorticity", [3], resolution=(7,), downsample="spectral")
     whole = _values(5)["vorticity"].astype(np.float32)[[3]]
-    np.testing.assert_array_equal(read, periodic_grid((12, 12), (1.0, 1.0)).reduce(whole, (7, 7), "spectral"))
+    np.testing.assert_array_equal(read, _truncated(whole, (7, 7)))
 
 
 def test_merged_parts_are_the_whole(tmp_path: Path) -> None:

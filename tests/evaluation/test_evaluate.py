@@ -77,8 +77,8 @@ def test_batches_change_nothing(vanilla_run: Run, tmp_path: Path, monkeypatch: p
     copy = tmp_path / "copy"
     shutil.copytree(vanilla_run.path, copy, ignore=shutil.ignore_patterns("evaluation"))
     whole = evaluate_runs([vanilla_run.path], None, [(32,)])[0].metrics
-    monkeypatch.setattr("kitipde.evaluation.evaluate._BATCH_SAMPLES", 3)
-    monkeypatch.setattr("kitipde.evaluation.evaluate._CHUNK_VALUES", 70)
+    monkeypatch.setattr("kitipde.evaluation.measure._BATCH_SAMPLES", 3)
+    monkeypatch.setattr("kitipde.evaluation.measure._CHUNK_VALUES", 70)
     batched = evaluate_runs([copy], None, [(32,)])[0].metrics
     xr.testing.assert_allclose(whole, batched, rtol=1e-5)
 
@@ -262,16 +262,16 @@ def test_weights_that_are_replaced_meanwhile_are_not_taken_for_those_that_were_m
 ):
     copy = tmp_path / "copy"
     shutil.copytree(vanilla_run.path, copy, ignore=shutil.ignore_patterns("evaluation"))
-    measure = evaluate._measure
+    measure = evaluate.measure
 
     def measure_while_training_goes_on(*given):
         measured = measure(*given)
         shutil.copy(kiti_run.replicas[0].best_path, copy / "seed-0" / "best.safetensors")
         return measured
 
-    monkeypatch.setattr(evaluate, "_measure", measure_while_training_goes_on)
+    monkeypatch.setattr(evaluate, "measure", measure_while_training_goes_on)
     before = evaluate_runs([copy], None, [(32,)])[0].errors("mse", (32,))
-    monkeypatch.setattr(evaluate, "_measure", measure)
+    monkeypatch.setattr(evaluate, "measure", measure)
     after = evaluate_runs([copy], None, [(32,)])[0].errors("mse", (32,))
     assert (before[0] != after[0]).all()
     np.testing.assert_array_equal(before[1:], after[1:])
@@ -290,7 +290,7 @@ def test_weights_that_were_replaced_before_they_were_read_have_their_own_stamp(
 
     monkeypatch.setattr(evaluate, "_with_models", with_newer_models)
     evaluate_runs([copy], None, [(32,)])
-    monkeypatch.setattr(evaluate, "_measure", None)
+    monkeypatch.setattr(evaluate, "measure", None)
     evaluate_runs([copy], None, [(32,)])
 
 

@@ -273,11 +273,17 @@ def test_two_runs_are_compared_by_seed(runs, kitipde, metric: str, field: str | 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("evaluate", "A", "--resolutions", "64"), "--resolutions 64: runs on a mesh"),
+        (
+            ("evaluate", "A", "--resolutions", "64"),
+            "resolution 64: a mesh has its 240 nodes and no other resolution; leave it out",
+        ),
         (("evaluate", "A", "--frames", "9"), "has 7 frames"),
         (("compare", "A", "B", "--metric", "momentum_rms"), "did you mean 'momentum_rmse'?"),
         (("compare", "A", "B", "--metric", "table4_momentum_rmse"), "needs at least 2"),
-        (("compare", "A", "B", "--resolution", "64"), "--resolution 64"),
+        (
+            ("compare", "A", "B", "--resolution", "64"),
+            "resolution 64: a mesh has its 240 nodes and no other resolution; leave it out",
+        ),
         (("compare", "A", "B", "--field", "pressur"), "did you mean 'pressure'?"),
         (("evaluate", "A", "--data", "OTHER"), "has another mesh (192 nodes)"),
     ],

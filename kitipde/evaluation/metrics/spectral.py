@@ -115,7 +115,7 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "relative_h1",
         "relative H1",
-        "√(Σ(1+|k|²)|ê|² / Σ(1+|k|²)|t̂|²)",
+        "√(Σ(1+|k|²)|ê|² / Σ(1+|k|²)|t̂|²); with a bounded axis √(⟨e² + |∇e|²⟩ / ⟨t² + |∇t|²⟩)",
         h1,
         lambda q: ratio(q["error_h1"].sum(1), q["target_h1"].sum(1)).sqrt(),
         lambda q: ratio(q["error_h1"], q["target_h1"]).sqrt(),
