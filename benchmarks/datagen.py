@@ -136,7 +136,7 @@ def flow_rows(
     slow = smallest_time(lambda: original.advance(modes, count), 8) / count * 1e4
 
     equation = VorticityEquation(points, viscosity, forcing=published_forcing(points))
-    # As in a data set: the coefficients of the steps are there from the sample before.
+    # As in a dataset: the coefficients of the steps are there from the sample before.
     list(solve(equation, before, times, tolerance))
     begin = time.process_time()
     frames = list(solve(equation, initial, times, tolerance))

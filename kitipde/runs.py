@@ -280,10 +280,10 @@ def open_run(path: str | Path) -> Run:
 
 
 def _read_facts(path: Path, config: RunConfig) -> RunFacts:
-    told = _read_json(path)
+    stored = _read_json(path)
     try:
-        problem = _problem_of(told, config)
-        facts = RunFacts(**{**told, "problem": problem})
+        problem = _problem_of(stored, config)
+        facts = RunFacts(**{**stored, "problem": problem})
     except (TypeError, KeyError, ValueError, AttributeError) as error:
         raise InputError(f"{path} is damaged, or not of this version: {error}") from error
     kinds = {each.name: get_origin(each.type) or each.type for each in fields(facts)}
@@ -295,15 +295,15 @@ def _read_facts(path: Path, config: RunConfig) -> RunFacts:
     return facts
 
 
-def _problem_of(told: dict[str, Any], config: RunConfig) -> Problem:
+def _problem_of(stored: dict[str, Any], config: RunConfig) -> Problem:
     """The problem that a run keeps; one of the first edition had one resolution, and everything else in its settings.
 
     Raises:
         TypeError, KeyError, ValueError: it is not what a run keeps.
     """
-    if "problem" in told:
-        return Problem.from_json(told["problem"])
-    dimension, points, data = told.pop("dimension"), told.pop("resolution"), config.data
+    if "problem" in stored:
+        return Problem.from_json(stored["problem"])
+    dimension, points, data = stored.pop("dimension"), stored.pop("resolution"), config.data
     for name, number in (("dimension", dimension), ("resolution", points)):
         if type(number) is not int or number < 1:
             raise ValueError(f"its {name} is {number!r}")

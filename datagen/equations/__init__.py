@@ -1,1 +1,1 @@
-"""Equations: what each data set solves, one a file, and their registry."""
+"""Equations: what each dataset solves, one a file, and their registry."""

@@ -63,7 +63,7 @@ def grid_of(source: xarray.Dataset, description: _Description) -> Grid:
     are equally spaced, with both ends, over that extent or [0, length].
 
     Raises:
-        InputError: an axis without coordinates whose length nobody says, coordinates that do not fit, no axis x.
+        InputError: an axis without coordinates of unknown length, coordinates that do not fit, no axis x.
     """
     names = [axis for axis in SPACE if axis in source.dims]
     if "sample" not in source.dims or "x" not in names:

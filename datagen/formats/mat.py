@@ -111,14 +111,14 @@ def import_mat(
     progress: Callable[[int, int], None] | None = None,
     remark: Callable[[str], None] | None = None,
 ) -> None:
-    """Turn a published `.mat` file, or an HDF5 file with arrays of the same names, into a data set.
+    """Turn a published `.mat` file, or an HDF5 file with arrays of the same names, into a dataset.
 
     Args:
         source: the file.
-        out: the data set to write.
+        out: the dataset to write.
         description: what the file does not say.
         progress: called with (samples done, samples).
-        remark: told what was taken for granted, and what is notable about the data.
+        remark: called with what was assumed, and what is notable about the data.
 
     Raises:
         InputError: no such file, not a `.mat` file, arrays missing or of shapes that do not fit, an equation that
@@ -148,7 +148,7 @@ def export_mat(data: Dataset, out: Path) -> None:
     """Write `a`, `u`, `t` and the name of the equation as MATLAB's version-5 format, time last.
 
     Args:
-        data: an open data set on a regular grid.
+        data: an open dataset on a regular grid.
         out: the file to write.
 
     Raises:

@@ -110,7 +110,7 @@ def contents_of(source: Path, names: Sequence[str]) -> Iterator[Contents]:
         # A dataset of ours, or netCDF.
         if "format" in file.attrs or "_NCProperties" in file.attrs:
             raise InputError(
-                f"{source} is no .mat file: a data set of kitipde needs no import, netCDF has `kitipde import netcdf`"
+                f"{source} is no .mat file: a dataset of kitipde needs no import, netCDF has `kitipde import netcdf`"
             )
         stored = {name: guarded(file, name, of_numbers=False) for name in names if name in file}
         with source.open("rb") as start:

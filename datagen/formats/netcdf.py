@@ -1,4 +1,4 @@
-"""Anybody's arrays as a data set: what xarray can hold or open, checked and written in our format.
+"""Anybody's arrays as a dataset: what xarray can hold or open, checked and written in our format.
 
 A problem is described by the names of its dimensions:
 
@@ -108,7 +108,7 @@ def save_dataset(
     progress: Callable[[int, int], None] | None = None,
     remark: Callable[[str], None] = warn,
 ) -> None:
-    """Write arrays as a data set that every command of the program takes.
+    """Write arrays as a dataset that every command of the program takes.
 
     Samples are read piece by piece, so that lazy arrays may be larger than memory. Fields are stored in float32, or in
     float64 where float32 would lose their deviations; numbers of a sample in float64.
@@ -118,14 +118,15 @@ def save_dataset(
         out: the file to make.
         description: what the arrays do not say.
         progress: called with (samples done, samples).
-        remark: told what a person should know, such as a field that jumps across the border; by default a warning.
+        remark: called with what the user should know, such as a field that jumps across the border; by default a
+            warning.
 
     Raises:
         InputError: dimensions, coordinates or variables that do not fit, a grid that has the end point of its period,
             values that are not finite, or a folder that cannot be written to.
     """
     if str(source.attrs.get("format", "")).startswith("kitipde dataset"):
-        # Taken from a data set of ours: a new one counts for itself.
+        # Taken from a dataset of ours: a new one counts for itself.
         source = source.drop_vars([name for name in IDENTITY_VARIABLES if name in source.variables])
     grid = grid_of(source, description)
     timed = any("time" in array.dims for array in source.data_vars.values())
@@ -169,7 +170,7 @@ def import_netcdf(
     remark: Callable[[str], None] = warn,
     drop_endpoint: tuple[str, ...] = (),
 ) -> None:
-    """Turn a NetCDF file into a data set.
+    """Turn a NetCDF file into a dataset.
 
     Args:
         path: NetCDF-3, NetCDF-4, or HDF5.
@@ -179,7 +180,7 @@ def import_netcdf(
             of a dimension becomes its coordinate.
         variables: which are taken, by their new names; empty: all.
         progress: called with (samples done, samples).
-        remark: told what a person should know; by default a warning.
+        remark: called with what the user should know; by default a warning.
         drop_endpoint: axes ("x", "y") whose last point repeats the first and is left out.
 
     Raises:
@@ -188,7 +189,7 @@ def import_netcdf(
     a_file(path)
     with _opened(path) as source:
         if str(source.attrs.get("format", "")).startswith("kitipde dataset"):
-            raise InputError(f"{path} is a data set of ours already: nothing has to be imported")
+            raise InputError(f"{path} is a dataset of ours already: nothing has to be imported")
         source = renamed(source, names or {}, path, remark)
         for name in variables:
             if name not in source.data_vars:

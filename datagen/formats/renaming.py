@@ -25,7 +25,7 @@ def renamed(
         source: as opened.
         names: new names by old ones.
         path: of the file, for messages.
-        remark: told what was taken for granted.
+        remark: called with what was assumed.
 
     Raises:
         InputError: a name that is not in the file, two things of one name, or a coordinate of another length than its

@@ -1,1 +1,1 @@
-"""Making data sets: parts, planning, machines, and going on after an interruption."""
+"""Making datasets: parts, planning, machines, and going on after an interruption."""

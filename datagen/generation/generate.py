@@ -1,4 +1,4 @@
-"""Making a data set: in parts that survive interruption, on any number of machines, the same bytes each time.
+"""Making a dataset: in parts that survive interruption, on any number of machines, the same bytes each time.
 
 The samples of `data.h5` are solved in parts `data.h5.parts/part-00000.h5`, …, each written whole or not at all. When
 all are there they are joined into `data.h5` and removed. Whoever runs the same recipe again, after a crash or on

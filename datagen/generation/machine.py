@@ -11,7 +11,7 @@ __all__ = ["Machine", "parse_shard"]
 
 @dataclass(frozen=True)
 class Machine:
-    """One process among those that make a data set.
+    """One process among those that make a dataset.
 
     Attributes:
         device: "cpu" or "cuda": the kind, on which the last bits of the samples depend.

@@ -1,4 +1,4 @@
-"""What is to be made of a data set, and what of it is there: parts of samples, by number."""
+"""What is to be made of a dataset, and what of it is there: parts of samples, by number."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -115,7 +115,7 @@ def plan(recipe: Recipe, path: Path, device: str) -> Plan:
     """Look at what is there and divide up the rest.
 
     Raises:
-        InputError: the parts of a data set with other settings are in the way, or one sample is larger than the memory.
+        InputError: the parts of a dataset with other settings are in the way, or one sample is larger than the memory.
     """
     empty = plan_anew(recipe, path, device)
     begun = empty.folder / SETTINGS
@@ -125,7 +125,7 @@ def plan(recipe: Recipe, path: Path, device: str) -> Plan:
         difference = _difference(_settings(begun), json.loads(empty.layout.config))
         if difference:
             raise InputError(
-                f"{empty.folder} holds an unfinished data set of other settings ({difference}): "
+                f"{empty.folder} holds an unfinished dataset of other settings ({difference}): "
                 "give the same settings to continue it, or --overwrite to begin anew"
             )
     present = frozenset(int(number) for number in there if number.isdecimal())
@@ -144,7 +144,7 @@ def _settings(begun: Path) -> Mapping[str, Any]:
         settings = error
     if not isinstance(settings, dict):
         raise InputError(
-            f"{begun.parent} holds parts of a data set whose settings are not known ({begun.name} is missing or "
+            f"{begun.parent} holds parts of a dataset whose settings are not known ({begun.name} is missing or "
             "damaged): --overwrite begins anew"
         )
     return settings

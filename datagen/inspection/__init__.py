@@ -1,1 +1,1 @@
-"""What a data set looks like, in numbers and pictures."""
+"""What a dataset looks like, in numbers and pictures."""

@@ -1,4 +1,4 @@
-"""What the fields of a data set look like, in numbers."""
+"""What the fields of a dataset look like, in numbers."""
 
 import math
 from dataclasses import dataclass

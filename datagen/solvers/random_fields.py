@@ -1,4 +1,4 @@
-"""Gaussian random fields on the torus: the initial conditions of the published data sets.
+"""Gaussian random fields on the torus: the initial conditions of the published datasets.
 
 A field on [0, L)^d is w(x) = Σ_k ŵ_k e^{2πi k·x/L} with integer wave numbers k, ŵ_{−k} = conj(ŵ_k), zero mean, and
 independent complex normal coefficients with E|ŵ_k|² = S(|k|). Two spectra are published:
@@ -61,18 +61,18 @@ def burgers_spectrum(squared: Float[np.ndarray, " modes"]) -> Float[np.ndarray, 
 
 
 LARGEST_SEED = 2**32 - 1
-"""Of a data set. numpy cuts a larger one into words of 32 bits, which can then stand for another's sample."""
+"""Of a dataset. numpy cuts a larger one into words of 32 bits, which can then stand for another's sample."""
 
 
 def sample_seeds(base: int, indices: Sequence[int]) -> Int64[np.ndarray, " samples"]:
-    """The seed of each sample: a hash of the data set's seed and the sample's index, below 2^63.
+    """The seed of each sample: a hash of the dataset's seed and the sample's index, below 2^63.
 
     Args:
-        base: the data set's; new ones are at most `LARGEST_SEED`.
+        base: the dataset's; new ones are at most `LARGEST_SEED`.
         indices: the samples'.
 
     Raises:
-        InputError: the data set's seed is negative.
+        InputError: the dataset's seed is negative.
     """
     if base < 0:
         raise InputError(f"seed {base} is negative (allowed: 0 or more)")

@@ -1,4 +1,4 @@
-"""The data set format: NetCDF-4-compatible HDF5 that `xarray.open_dataset` reads as it is."""
+"""The dataset format: NetCDF-4-compatible HDF5 that `xarray.open_dataset` reads as it is."""
 
 from datagen.geometry import Mesh
 from datagen.store.layout import Coordinate, Layout, Variable

@@ -32,7 +32,7 @@ def ingest(
     piece_bytes: int = PIECE_BYTES,
     resumable: bool = False,
 ) -> None:
-    """Write a data set from values that are read a few samples at a time.
+    """Write a dataset from values that are read a few samples at a time.
 
     Args:
         path: the file to make.
@@ -102,7 +102,7 @@ def _rounded(values: np.ndarray, variable: Variable) -> np.ndarray:
 
 
 def ingested(path: Path, layout: Layout) -> bool:
-    """Whether the data set is there already; what an interruption after its last piece left beside it is removed.
+    """Whether the dataset is there already; what an interruption after its last piece left beside it is removed.
 
     Raises:
         InputError: there is a file of that name with something else in it.
@@ -123,7 +123,7 @@ def _begun(path: Path, layout: Layout) -> Path:
     folder = parts_folder(path)
     settings = folder / "settings.json"
     if any(folder.glob("part-*.h5")) and not (settings.exists() and settings.read_text() == layout.config):
-        raise InputError(f"{folder} holds an unfinished data set of other settings: --overwrite begins anew")
+        raise InputError(f"{folder} holds an unfinished dataset of other settings: --overwrite begins anew")
     with atomic_path(settings) as temporary:
         temporary.write_text(layout.config)
     return folder

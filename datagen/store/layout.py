@@ -1,4 +1,4 @@
-"""What a data set holds, in the words of its file: geometry, coordinates, variables and attributes."""
+"""What a dataset holds, in the words of its file: geometry, coordinates, variables and attributes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -80,7 +80,7 @@ class Variable:
 
 @dataclass(frozen=True)
 class DefaultProblem:
-    """What is learnt from a data set if nobody says anything else.
+    """What is learnt from a dataset by default.
 
     Attributes:
         inputs: fields that are given.

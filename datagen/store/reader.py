@@ -1,4 +1,4 @@
-"""Reading data sets: only what is asked for."""
+"""Reading datasets: only what is asked for."""
 
 import hashlib
 import json
@@ -69,7 +69,7 @@ def reading(path: Path) -> Iterator[None]:
 
 
 def open_dataset(path: str | Path) -> "Dataset":
-    """Open a data set for reading; use it as a context manager.
+    """Open a dataset for reading; use it as a context manager.
 
     Raises:
         InputError: no such file, not an HDF5 file, not one of ours, truncated, or damaged.
@@ -78,7 +78,7 @@ def open_dataset(path: str | Path) -> "Dataset":
     if not path.exists():
         raise InputError(f"no such file: {path}")
     if path.is_dir():
-        raise InputError(f"{path} is a folder, not a data set")
+        raise InputError(f"{path} is a folder, not a dataset")
     try:
         recognised = h5py.is_hdf5(path)
         with open(path, "rb") as file:
@@ -86,9 +86,7 @@ def open_dataset(path: str | Path) -> "Dataset":
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from error
     if not recognised:
-        raise InputError(
-            f"{path} is not an HDF5 file, so not a data set of ours (`kitipde import` reads other formats)"
-        )
+        raise InputError(f"{path} is not an HDF5 file, so not a dataset of ours (`kitipde import` reads other formats)")
     with reading(path):
         check_heaps(path)
         file = h5py.File(path, "r")
@@ -100,7 +98,7 @@ def open_dataset(path: str | Path) -> "Dataset":
 
 
 def recipe_of(config: Mapping[str, Any], identity: str) -> str:
-    """SHA-256 of the settings that made a data set but the device; its identity if no generator made it.
+    """SHA-256 of the settings that made a dataset but the device; its identity if no generator made it.
 
     The same recipe gives the same samples up to rounding: another processor, another device or another version of a
     library may round a last bit otherwise, which gives a file of another identity.
@@ -112,7 +110,7 @@ def recipe_of(config: Mapping[str, Any], identity: str) -> str:
 
 
 class Dataset:
-    """An open data set.
+    """An open dataset.
 
     Attributes:
         path: where it is.
@@ -135,7 +133,7 @@ class Dataset:
             self.attributes: Mapping[str, Any] = {name: _plain(value) for name, value in file.attrs.items()}
         stamp = str(self.attributes.get("format", ""))
         if stamp not in _FORMATS:
-            what = f"of the format '{stamp}'" if stamp.startswith("kitipde") else "HDF5, but not a data set of ours"
+            what = f"of the format '{stamp}'" if stamp.startswith("kitipde") else "HDF5, but not a dataset of ours"
             raise InputError(
                 f"{path} is {what} (this version reads {' and '.join(_FORMATS)}; `kitipde import` reads other formats)"
             )

@@ -23,7 +23,7 @@ class Verification:
 
 
 def verify(path: str | Path, progress: Callable[[int, int], None] | None = None) -> Verification:
-    """Read every chunk of a data set: Fletcher's sums, SHA-256 of each sample, finiteness, identity.
+    """Read every chunk of a dataset: Fletcher's sums, SHA-256 of each sample, finiteness, identity.
 
     Args:
         path: the file.
@@ -52,7 +52,7 @@ def verify(path: str | Path, progress: Callable[[int, int], None] | None = None)
 
 
 def intact(path: str | Path, samples: int) -> bool:
-    """Whether a file is a data set of so many samples in which nothing is wrong."""
+    """Whether a file is a dataset of so many samples in which nothing is wrong."""
     try:
         return verify(path).samples == samples
     except InputError:

@@ -55,8 +55,8 @@ class NetworkConfig(Section):
         builder: `module:function`, which takes these settings, the residual's and a problem and gives a network: a
             module from channels [batch, problem.channels, *space] to [batch, target, *space]. One that `marches` takes
             the number of steps too, and gives [batch, step, target, *space]. It may have methods `place(geometry)`,
-            told where the fields live before training, and `errors(prediction, target)`, what training minimises in
-            place of the relative L2 error.
+            called with the geometry of the fields before training, and `errors(prediction, target)`, what training
+            minimises in place of the relative L2 error.
         works_on: the kind of geometry that it is for.
     """
 
@@ -342,4 +342,4 @@ class AirfoilOFormerConfig(NetworkConfig):
 
 
 _MODES = {1: 16, 2: 12, 3: 8}
-"""Modes for each number of axes, where nobody says how many."""
+"""Default modes for each number of axes."""

@@ -78,8 +78,8 @@ def compare_runs(
         metric_name: of the error, as in `kitipde.evaluation.METRICS`.
         field: the field that the error is of; None for all.
         coordinates: on grids other than that of the training, as for `evaluate_runs`.
-        progress: told (samples done, samples in all, note).
-        remark: told what a person should know.
+        progress: called with (samples done, samples in all, note).
+        remark: called with what the user should know.
 
     Raises:
         InputError: if the two cannot be compared: other data, other test samples, another training resolution.

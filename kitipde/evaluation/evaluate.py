@@ -65,8 +65,8 @@ def evaluate_runs(
         coordinates: what an FNO trained with published coordinates is given on other grids: their interpolant, or those
             of each grid, as published; None for what its settings say.
         stored: without `resolutions`, take those of an earlier evaluation, if there is one, and that of training.
-        progress: told (samples done, samples in all, note).
-        remark: told what a person should know.
+        progress: called with (samples done, samples in all, note).
+        remark: called with what the user should know.
 
     Raises:
         InputError: if a folder is no run or has no weights, its data are missing, changed or of another kind, or a
@@ -283,7 +283,7 @@ def _check_mesh(plan: _Plan, model: nn.Module, dataset: Dataset) -> None:
 
 
 def _examples(plan: _Plan, dataset: Dataset, model: nn.Module, measured: Measured, device: torch.device) -> Examples:
-    """Fields of the first test sample, which nobody chose, and of the worst one, as the first seed predicts them."""
+    """Fields of the first test sample, which is not selected, and of the worst one, as the first seed predicts them."""
     subject, problem = plan.subject, plan.run.facts.problem
     errors = grouped(with_spread(measured.quantities[0]), problem.groups)
     # Of several fields by what they share, the relative error.

@@ -1,4 +1,4 @@
-"""What trained networks say to inputs whose solutions nobody need know, as a data set that every command reads."""
+"""Predictions of trained networks for inputs without known solutions, as a dataset that every command reads."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -62,20 +62,20 @@ def predict(
     progress: Progress = lambda done, total, note: None,
     remark: Remark = lambda text: None,
 ) -> None:
-    """Apply the networks of a run to each sample of a data set and write what they predict.
+    """Apply the networks of a run to each sample of a dataset and write what they predict.
 
     The file has each target as a field: of one network its prediction, of several their mean, and beside it
     `<target>_spread`, the standard deviation over them (n − 1).
 
     Args:
         path: the run folder.
-        data: a data set with the run's inputs; it needs no targets.
+        data: a dataset with the run's inputs; it needs no targets.
         out: the file to make.
         seed: take this network alone; by default all.
         frames: frames to predict; by default as many as in training.
         resolution: points along each axis, or all; by default the stored grid.
-        progress: told (samples done, samples in all, note).
-        remark: told what a person should know.
+        progress: called with (samples done, samples in all, note).
+        remark: called with what the user should know.
 
     Raises:
         InputError: the run has no such network, the data are of another equation, geometry or variable, a prediction

@@ -46,7 +46,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Examples:
-    """Fields to look at: of the first test sample, which nobody chose, then of the one with the largest error.
+    """Fields to look at: of the first test sample, which is not selected, then of the one with the largest error.
 
     Attributes:
         seed: whose predictions they are.

@@ -39,8 +39,8 @@ def build(config: AirfoilOFormerConfig, residual: ResidualConfig, problem: Probl
 class AirfoilOFormer(nn.Module):
     """Operator transformer on mesh nodes.
 
-    Positions, node types and the region of interest are buffers: they are saved with the weights, so that nobody can
-    apply a model with those of another mesh.
+    Positions, node types and the region of interest are buffers: they are saved with the weights, so that a
+    model cannot be applied with those of another mesh.
 
     Args:
         config: sizes, dropout, and how much the region of interest counts.

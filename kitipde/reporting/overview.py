@@ -20,7 +20,7 @@ _OF_MODELS = ("modes", "width", "latent_width", "layers", "activation")
 
 
 def facts_of(evaluations: Sequence[Evaluation]) -> tuple[tuple[str, str], ...]:
-    """What was learnt from what, as pairs of a name and a text; what differs between runs is told run by run."""
+    """What was learnt from what, as pairs of a name and a text; what differs between runs is listed by run."""
     rows: dict[str, Callable[[Evaluation], str]] = {
         "Equation": lambda one: _equation(one),
         "Learnt": lambda one: _task(one.run),

@@ -41,8 +41,8 @@ def write_report(
         data: a dataset file; None for the test split of each run's own.
         resolutions: points along each axis, or all; none for those of the last evaluation.
         markdown: write Markdown, with the figures in a folder beside it, instead of one HTML page.
-        progress: told (samples done, samples in all, note).
-        remark: told what a person should know.
+        progress: called with (samples done, samples in all, note).
+        remark: called with what the user should know.
 
     Returns:
         The file written.

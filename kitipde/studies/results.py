@@ -117,8 +117,8 @@ def collect_results(
         preset: size of its problems.
         folder: holds PROBLEM/ARM run folders.
         command: what the table says it was made with.
-        progress: told (samples done, samples in all, note).
-        remark: told what a person should know.
+        progress: called with (samples done, samples in all, note).
+        remark: called with what the user should know.
     """
     rows: list[Row] = []
     for problem in study.problems:

@@ -48,7 +48,7 @@ class Trainer:
         data: training and validation windows.
         replicas: where everything is written, a folder a seed.
         fabric: device, precision, and the other processes.
-        remark: told what a person should know.
+        remark: called with what the user should know.
         start: the saved state that all of them continue from; none to begin.
         products: how the run's seeds have computed matrix products until now; None if these are the first.
     """
@@ -93,7 +93,7 @@ class Trainer:
         """Train until the last epoch, or until one of the replicas has stopped early.
 
         Args:
-            report: told (finished steps, all steps, a note) after each step.
+            report: called with (finished steps, all steps, a note) after each step.
             interrupt: looked at after each step.
 
         Raises:

@@ -201,7 +201,7 @@ def choose_products(
         device: where it is trained.
         step: takes a step forward and backward that changes nothing.
         in_any_process: whether something holds in any of the run's processes.
-        remark: told what a person should know.
+        remark: called with what the user should know.
         onednn: computes a product by oneDNN.
     """
     wanted = recorded if config.matrix_products == "auto" else config.matrix_products

@@ -56,7 +56,7 @@ def start_run(
         config: settings; what they leave to the dataset is taken from it.
         out: the folder.
         overwrite: replace a run that is there.
-        remark: told what was taken for granted.
+        remark: called with what was assumed.
 
     Raises:
         InputError: if the folder is taken, or the dataset cannot be read.
@@ -135,8 +135,8 @@ def train(run: Run, progress: ProgressLine, remark: Callable[[str], None], fabri
     Args:
         run: what to train.
         progress: shows how far it is.
-        remark: told what a person should know.
-        fabric: the processes that share the work; by default this one is told by the run's settings.
+        remark: called with what the user should know.
+        fabric: the processes that share the work; by default the run's settings decide.
 
     Raises:
         InputError: if the loss is not finite, or the run folder is in use or cannot be written to.

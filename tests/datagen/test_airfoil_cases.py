@@ -1,4 +1,4 @@
-"""Data sets of flow round an airfoil: the file, the gas in it, and the same bytes however they are made."""
+"""Datasets of flow round an airfoil: the file, the gas in it, and the same bytes however they are made."""
 
 import json
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Own arrays as a data set: what goes in comes out, and what does not fit is told."""
+"""Own arrays as a dataset: what goes in comes out, and what does not fit is told."""
 
 from pathlib import Path
 

@@ -187,7 +187,7 @@ def test_damaged_mat_files_are_refused_in_one_line(tmp_path: Path) -> None:
 
 def test_our_own_files_are_no_mat_files(tmp_path: Path) -> None:
     path = _make(Burgers(samples=4, resolution=32, solve_resolution=64), tmp_path / "b.h5")
-    with pytest.raises(InputError, match=r"is no \.mat file: a data set of kitipde needs no import"):
+    with pytest.raises(InputError, match=r"is no \.mat file: a dataset of kitipde needs no import"):
         import_mat(path, tmp_path / "x.h5", MatDescription())
 
 

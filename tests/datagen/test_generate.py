@@ -1,4 +1,4 @@
-"""Making a data set: the same file whatever interrupts it and whoever shares the work; faults leave no half file."""
+"""Making a dataset: the same file whatever interrupts it and whoever shares the work; faults leave no half file."""
 
 import os
 import resource
@@ -109,7 +109,7 @@ def test_other_settings_do_not_mix_with_parts_or_files(whole: Path, tmp_path: Pa
     other = replace(FLOW, seed=4)
     path = tmp_path / "ns.h5"
     making.generate(making.plan(FLOW, path, "cpu"), FLOW, Machine("cpu", "cpu", 0, 2))
-    with pytest.raises(InputError, match=r"unfinished data set of other settings .seed was 0 and is now 4."):
+    with pytest.raises(InputError, match=r"unfinished dataset of other settings .seed was 0 and is now 4."):
         making.plan(other, path, "cpu")
     assert making.finished(FLOW, whole, "cpu")
     with pytest.raises(InputError, match=r"exists with other settings .seed was 0 and is now 4.; --overwrite"):

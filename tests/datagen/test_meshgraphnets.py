@@ -145,7 +145,7 @@ def test_an_interrupted_import_continues_and_gives_the_same_file(published, tmp_
         with pytest.raises(KeyboardInterrupt):
             _import(tmp_path / "halves" / "set")
     assert len(list((tmp_path / "halves" / "set.h5.parts").glob("part-*.h5"))) == 3
-    with pytest.raises(InputError, match="unfinished data set of other settings: --overwrite begins anew"):
+    with pytest.raises(InputError, match="unfinished dataset of other settings: --overwrite begins anew"):
         _import(tmp_path / "halves" / "set", stride=3)
     # A part that was damaged meanwhile is made again.
     part = tmp_path / "halves" / "set.h5.parts" / "part-00001.h5"
@@ -301,7 +301,8 @@ def test_wrong_arguments_are_one_line_and_exit_2(kitipde, published, tmp_path: P
 def test_a_mesh_has_no_other_resolution(published, tmp_path: Path) -> None:
     published.write_folder(tmp_path / "set", {"train": 1})
     out, _ = _import(tmp_path / "set")
-    with open_dataset(out) as data, pytest.raises(InputError, match="on a mesh of 32 nodes: it has no other"):
+    refusal = "resolution 16: a mesh has its 32 nodes and no other resolution"
+    with open_dataset(out) as data, pytest.raises(InputError, match=refusal):
         data.read("density", resolution=16)
 
 

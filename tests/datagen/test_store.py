@@ -233,7 +233,7 @@ def _folder(path: Path) -> None:
         (_text, "is not an HDF5 file"),
         (_empty, "is not an HDF5 file"),
         (_cut, "is truncated"),
-        (_foreign, "HDF5, but not a data set of ours"),
+        (_foreign, "HDF5, but not a dataset of ours"),
         (
             _later_version,
             "of the format 'kitipde dataset 9' .this version reads kitipde dataset 1 and kitipde dataset 2",

@@ -63,7 +63,7 @@ def yaml_bytes(chance: random.Random, folder: Path) -> None:
     one_line(read)
 
 
-# --- data sets
+# --- datasets
 
 
 def _truth(path: Path) -> dict[str, Any]:
@@ -262,7 +262,7 @@ def _wild_meta(chance: random.Random, meta: dict[str, Any]) -> dict[str, Any]:
 
 
 def mat_files(chance: random.Random, folder: Path, base: Path) -> None:
-    """A .mat file of either version becomes an intact data set, or one line."""
+    """A .mat file of either version becomes an intact dataset, or one line."""
     source, out = folder / "a.mat", folder / "d.h5"
     if chance.random() < 0.3:
         _wild_mat(chance, source)

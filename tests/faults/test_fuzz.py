@@ -35,7 +35,7 @@ def cases(slice_of: int) -> pytest.MarkDecorator:
 
 @pytest.fixture(scope="session")
 def base(tmp_path_factory, burgers_file: Path) -> Path:
-    """A data set, a trained run, published records and .mat files, all small."""
+    """A dataset, a trained run, published records and .mat files, all small."""
     folder = tmp_path_factory.mktemp("base")
     (folder / "d.h5").write_bytes(burgers_file.read_bytes())
     options = ("residual.kind=kiti", "training.epochs=2", "training.checkpoint_seconds=0")
@@ -76,12 +76,12 @@ def test_yaml_bytes(fuzzed, count: int) -> None:
 
 @cases(40)
 def test_dataset_bytes(fuzzed, base: Path, count: int) -> None:
-    fuzzed("data sets, bytes", partial(targets.dataset_bytes, base=base / "d.h5"), count)
+    fuzzed("datasets, bytes", partial(targets.dataset_bytes, base=base / "d.h5"), count)
 
 
 @cases(30)
 def test_dataset_structure(fuzzed, base: Path, count: int) -> None:
-    fuzzed("data sets, links, shapes, types, bombs", partial(targets.dataset_structure, base=base / "d.h5"), count)
+    fuzzed("datasets, links, shapes, types, bombs", partial(targets.dataset_structure, base=base / "d.h5"), count)
 
 
 @cases(20)

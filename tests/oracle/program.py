@@ -1,4 +1,4 @@
-"""The one place where the oracle reaches the program: whoever moves or renames something rewrites this file.
+"""The one place where the oracle reaches the program: what is moved or renamed there changes in this file alone.
 
 What goes in and comes out are paths, texts, numbers and numpy arrays, and names are the reference's, not the program's.
 """
@@ -85,7 +85,7 @@ def train_losses(configuration: str, kiti: bool, settings: Mapping[str, Any], da
 
 
 class _Silent:
-    """A progress line that nobody reads."""
+    """A progress line without output."""
 
     def __init__(self, _title: str) -> None:
         pass

@@ -1,4 +1,4 @@
-"""Importing the data sets of MeshGraphNets: `meta.json` and TFRecord files of trajectories on a mesh.
+"""Importing the datasets of MeshGraphNets: `meta.json` and TFRecord files of trajectories on a mesh.
 
 `meta.json` gives `field_names`, `trajectory_length`, `dt` and for each field its type, shape and dtype. The values of a
 record are raw little-endian arrays: `static` ones of one frame, `dynamic` ones of every frame, `dynamic_varlen` ones of
@@ -85,11 +85,11 @@ def import_meshgraphnets(
     remark: Callable[[str], None] | None = None,
     overwrite: bool = False,
 ) -> bool:
-    """Turn a published folder into a data set, its splits one after the other; False if it is there already.
+    """Turn a published folder into a dataset, its splits one after the other; False if it is there already.
 
     Args:
         folder: with `meta.json` and `train.tfrecord`, `valid.tfrecord`, `test.tfrecord` or some of them.
-        out: the data set to write.
+        out: the dataset to write.
         selection: what of it.
         progress: called with (samples done, samples).
         remark: told what was decided.
@@ -190,7 +190,7 @@ class MeshGraphNets:
         return self.selection.step or self.meta.step or 1.0
 
     def layout(self, decision: Decision) -> Layout:
-        """What the data set holds: the mesh, the fields by component, each trajectory's split and record."""
+        """What the dataset holds: the mesh, the fields by component, each trajectory's split and record."""
         timed = bool(self.selection.step or self.meta.step)
         times = Coordinate("time", self.step * self.frames, "s" if timed else "1", "time since the first frame", "T")
         variables: list[Variable] = []
@@ -311,7 +311,7 @@ class MeshGraphNets:
         if not all(np.array_equal(first[name], values) for name, values in other.items()):
             raise InputError(
                 f"{self._where(row)} has another mesh than the first ({len(mesh.x)} nodes, {len(self.mesh.x)} there): "
-                "a data set keeps one mesh for all samples"
+                "a dataset keeps one mesh for all samples"
             )
 
     def _array(self, values: Mapping[str, memoryview], name: str, row: int) -> np.ndarray:
@@ -341,7 +341,7 @@ class MeshGraphNets:
         if lengths.min() != lengths.max():
             raise InputError(
                 f"{self._where(row)}: the rows of {field.name} change from {lengths.min()} to {lengths.max()} between "
-                "frames: a data set keeps one mesh for all frames"
+                "frames: a dataset keeps one mesh for all frames"
             )
         return flat.reshape(len(lengths), int(lengths[0]), field.shape[-1])
 

@@ -65,7 +65,7 @@ class CouplesInSum(SumInPlace):
         generator: source of the directions.
         law: what a collision does.
         update_position: False keeps x* = x.
-        count: told the statistics of the collisions, as `operator.collide` has them.
+        count: called with the statistics of the collisions, as `operator.collide` has them.
     """
 
     wanted: Int[Tensor, "wanted"]

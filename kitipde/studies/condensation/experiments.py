@@ -230,7 +230,7 @@ def run_study(
     Args:
         seeds: how many, from 0 on.
         setting: how networks are trained.
-        progress: told (trainings done, all, what is next).
+        progress: called with (trainings done, all, what is next).
     """
     cases = [
         (network, activation, variant)
