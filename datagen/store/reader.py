@@ -193,7 +193,7 @@ class Dataset:
             name: one of `fields`.
             samples: which, in any order, negative ones from the end. Has no effect on a field all samples share.
             frames: which instants, of a field that has several.
-            resolution: points along each axis, or one number for all; None for the stored grid.
+            resolution: points along each axis, or one for all, `(64,)`; None for the stored grid.
             downsample: "stride" (every s-th point; of cells, averages) or "spectral" (truncation).
 
         Returns:

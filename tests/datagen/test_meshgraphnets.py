@@ -303,7 +303,7 @@ def test_a_mesh_has_no_other_resolution(published, tmp_path: Path) -> None:
     out, _ = _import(tmp_path / "set")
     refusal = "resolution 16: a mesh has its 32 nodes and no other resolution"
     with open_dataset(out) as data, pytest.raises(InputError, match=refusal):
-        data.read("density", resolution=16)
+        data.read("density", resolution=(16,))
 
 
 def test_a_folder_that_cannot_be_imported_leaves_the_file_that_it_was_to_replace(kitipde, tmp_path: Path) -> None:
